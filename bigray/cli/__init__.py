@@ -1,0 +1,1 @@
+"""The command line: one file per verb, see `bigray.cli.main`."""

@@ -1,0 +1,8 @@
+"""Clients of a bigray service, blocking and asynchronous. Imports schemas, errors and httpx only."""
+
+from __future__ import annotations
+
+from bigray.client.aclient import AsyncClient
+from bigray.client.client import Client
+
+__all__ = ["AsyncClient", "Client"]

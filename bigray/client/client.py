@@ -1,0 +1,188 @@
+"""The blocking client.
+
+::
+
+    with Client("http://127.0.0.1:8000") as client:
+        labels = client.text_classification("a fine film", model="reviews", top_k=1)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self, overload
+
+import httpx
+
+from bigray.client import _wire
+from bigray.client._wire import Media
+from bigray.errors import BigrayError
+from bigray.schemas import Detection, Label, Transcript
+
+
+class Client:
+    """Talks to a bigray service; safe to share between threads.
+
+    Args:
+        base_url: Address of the service.
+        api_key: Sent as a bearer token.
+        timeout_s: Longest time for one call, attempts and waits together.
+        retries: Attempts after the first, on lost connections and on 429, 502, 503 and 504; Retry-After is honoured.
+        transport: Replaces the network, for tests.
+
+    Errors of the service come as the classes of `bigray.errors`; a note on each tells the request's id.
+    ``model`` may be left out where one model serves the task.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        api_key: str | None = None,
+        timeout_s: float = 30.0,
+        retries: int = 2,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.timeout_s = timeout_s
+        self.retries = retries
+        self._http = httpx.Client(
+            base_url=base_url.rstrip("/"), headers=_wire.client_headers(api_key), transport=transport, timeout=timeout_s
+        )
+        self._chosen: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return what is served: one entry per model, with ``id``, ``task``, ``engine`` and ``url``."""
+        data: list[dict[str, Any]] = self._send(_wire.request("GET", "/models")).json()["data"]
+        return data
+
+    def describe(self, model: str) -> dict[str, Any]:
+        """Return everything known about one model: labels, compression steps, metrics, limits, process."""
+        about: dict[str, Any] = self._send(_wire.request("GET", _wire.model_path(model))).json()
+        return about
+
+    def health(self, model: str | None = None) -> bool:
+        """Say whether the service (or one model) answers."""
+        path = "/healthz" if model is None else f"{_wire.model_path(model)}/healthz"
+        try:
+            return self._send(_wire.request("GET", path)).is_success
+        except BigrayError:
+            return False
+
+    @overload
+    def text_classification(self, inputs: str, *, model: str | None = None, **parameters: Any) -> list[Label]: ...
+    @overload
+    def text_classification(
+        self, inputs: Sequence[str], *, model: str | None = None, **parameters: Any
+    ) -> list[list[Label]]: ...
+    def text_classification(self, inputs: str | Sequence[str], *, model: str | None = None, **parameters: Any) -> Any:
+        """Classify a text, or each of several. Parameters: ``top_k``, ``function_to_apply``."""
+        return self.predict("text_classification", inputs, model=model, **parameters)
+
+    @overload
+    def image_classification(self, inputs: Media, *, model: str | None = None, **parameters: Any) -> list[Label]: ...
+    @overload
+    def image_classification(
+        self, inputs: Sequence[Media], *, model: str | None = None, **parameters: Any
+    ) -> list[list[Label]]: ...
+    def image_classification(
+        self, inputs: Media | Sequence[Media], *, model: str | None = None, **parameters: Any
+    ) -> Any:
+        """Classify an image (bytes or path), or each of several. Parameters: ``top_k``, ``function_to_apply``."""
+        return self.predict("image_classification", inputs, model=model, **parameters)
+
+    @overload
+    def object_detection(self, inputs: Media, *, model: str | None = None, **parameters: Any) -> list[Detection]: ...
+    @overload
+    def object_detection(
+        self, inputs: Sequence[Media], *, model: str | None = None, **parameters: Any
+    ) -> list[list[Detection]]: ...
+    def object_detection(self, inputs: Media | Sequence[Media], *, model: str | None = None, **parameters: Any) -> Any:
+        """Find objects in an image (bytes or path), or in each of several. Parameters: ``threshold``."""
+        return self.predict("object_detection", inputs, model=model, **parameters)
+
+    @overload
+    def automatic_speech_recognition(
+        self, inputs: Media, *, model: str | None = None, **parameters: Any
+    ) -> Transcript: ...
+    @overload
+    def automatic_speech_recognition(
+        self, inputs: Sequence[Media], *, model: str | None = None, **parameters: Any
+    ) -> list[Transcript]: ...
+    def automatic_speech_recognition(
+        self, inputs: Media | Sequence[Media], *, model: str | None = None, **parameters: Any
+    ) -> Any:
+        """Write down what is said in a sound file (bytes or path), or in each of several. Parameters: ``return_timestamps``."""
+        return self.predict("automatic_speech_recognition", inputs, model=model, **parameters)
+
+    def predict(self, task: str, inputs: Any, *, model: str | None = None, **parameters: Any) -> Any:
+        """Ask a model of any task; the methods above are this with types."""
+        asked = _wire.question(task, inputs, parameters)
+        return asked.read(self._send(asked.request(model or self._choose(task))).content)
+
+    def batch(
+        self,
+        task: str,
+        inputs: Iterable[Any],
+        *,
+        model: str | None = None,
+        concurrency: int = 8,
+        on_progress: Callable[[int], None] | None = None,
+        **parameters: Any,
+    ) -> list[Any]:
+        """Answer many inputs, ``concurrency`` requests at a time, in order.
+
+        An input that fails does not stop the others: its `BigrayError` stands in its place. ``on_progress`` is told the
+        number of inputs done.
+        """
+        model = model or self._choose(task)
+
+        def one(item: Any) -> Any:
+            try:
+                return self.predict(task, item, model=model, **parameters)
+            except BigrayError as error:
+                return error
+
+        with ThreadPoolExecutor(concurrency) as pool:
+            answers = []
+            for answer in pool.map(one, inputs):
+                answers.append(answer)
+                if on_progress is not None:
+                    on_progress(len(answers))
+        return answers
+
+    def _choose(self, task: str) -> str:
+        if task not in self._chosen:
+            self._chosen[task] = _wire.only_model(task, self.models())
+        return self._chosen[task]
+
+    def _send(self, request: _wire.Request) -> httpx.Response:
+        until = time.monotonic() + self.timeout_s
+        for attempt in range(1, self.retries + 2):
+            response = None
+            left_s = max(0.001, until - time.monotonic())
+            try:
+                response = self._http.request(
+                    request.method, request.path, content=request.content, headers=request.headers, timeout=left_s
+                )
+                error = _wire.failure(response, request)
+            except httpx.TransportError as lost:
+                error = _wire.transport_failure(lost, request, self.timeout_s)
+            if error is None and response is not None:
+                return response
+            assert error is not None
+            wait_s = _wire.wait_s(error, response, attempt)
+            if wait_s is None or attempt > self.retries or time.monotonic() + wait_s >= until:
+                raise error
+            time.sleep(wait_s)
+        raise AssertionError("unreachable: the last attempt returns or raises")

@@ -1,0 +1,1 @@
+"""Compression: plans of methods, searched with Ray Tune under a quality budget."""

@@ -1,0 +1,184 @@
+"""One candidate: carry out its plan, score it, and measure it against the dense model. No Ray."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigray import measure
+from bigray.artifact import Artifact, write_atomically
+from bigray.compress.objective import verdict
+from bigray.compress.plan import Plan, carry_out
+from bigray.evaluate import answers, drop, estimates
+from bigray.models.base import build
+from bigray.predictor import Predictor, load_session, load_task
+from bigray.recipe import Recipe
+from bigray.results import Estimate, Latency, Trial, Variant, Verdict
+from bigray.tasks.base import Row, Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Recover = Callable[[Task, Any, Any, Sequence[Row], Recipe], object]
+"""(task, pruned network, dense network, rows, recipe): trains the pruned network in place."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a candidate needs, the same for every one of a search."""
+
+    recipe: Recipe
+    dense: Path
+    """Artifact of the dense model, engine torch_eager."""
+    directory: Path
+    """Where candidates leave files; shared between nodes."""
+    evaluation: Sequence[Row]
+    calibration: Sequence[Row]
+    recovery: Sequence[Row]
+    dense_metric: float
+    """The dense model's primary metric on the evaluation rows."""
+    recover: Recover
+
+
+@dataclass
+class Workbench:
+    """The dense model, loaded once per process, and what each candidate does with it."""
+
+    job: Job
+    task: Task = field(init=False)
+    reference: Predictor = field(init=False)
+
+    def __post_init__(self) -> None:
+        artifact = Artifact.open(self.job.dense)
+        manifest = artifact.manifest
+        self.task = load_task(manifest.task, artifact.task_dir)
+        self._architecture, self._weights = manifest.architecture, artifact.model_dir
+        threads = self.job.recipe.compress.threads
+        session = load_session(self.task, manifest.architecture, manifest.engine, artifact.model_dir, threads)
+        self.reference = Predictor(self.task, session)
+        self._network = self._load()
+
+    def _load(self) -> nn.Module:
+        from bigray.models import _weights
+
+        network = build(self._architecture, pretrained=False)
+        _weights.load(network, self._weights)
+        return network.eval()
+
+    def run(self, number: int, plan: Plan) -> Trial:
+        """Try one plan; a failure is a row of the report, never an exception.
+
+        The outcome is kept under the plan's key: the same plan is never worked on twice, in this search or in one that
+        goes on after a crash.
+        """
+        folder = self.job.directory / plan.key
+        kept = folder / "trial.json"
+        if kept.is_file():
+            return Trial.model_validate_json(kept.read_text(encoding="utf-8"))
+        begun = time.monotonic()
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "model").mkdir(parents=True)
+        try:
+            trial = self._try(number, plan, folder / "model")
+        except Exception as error:
+            (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            variant = Variant(engine=plan.engine, steps=plan.steps)
+            text = " ".join(str(error).split())[:300]
+            trial = Trial(number=number, status="failed", variant=variant, reason=f"{type(error).__name__}: {text}")
+        trial = trial.model_copy(update={"seconds": time.monotonic() - begun})
+        write_atomically(kept, trial.model_dump_json(indent=2))
+        return trial
+
+    def _try(self, number: int, plan: Plan, directory: Path) -> Trial:
+        job, recipe = self.job, self.job.recipe
+        network = copy.deepcopy(self._network)
+
+        def recover(pruned: nn.Module) -> None:
+            job.recover(self.task, pruned, self._network, job.recovery, recipe)
+
+        carry_out(plan, self.task, network, job.calibration, directory, recover)
+        session = load_session(self.task, self._architecture, plan.engine, directory, recipe.compress.threads)
+        try:
+            found = answers(Predictor(self.task, session), job.evaluation)
+            scores = self.task.score(found, job.evaluation)
+            latency, speedup = compare(self.task, self.reference.session, session, job.evaluation, recipe)
+        finally:
+            session.close()
+        metric = self.task.primary
+        count = len(job.evaluation)
+        variant = Variant(
+            engine=plan.engine,
+            steps=plan.steps,
+            metrics={name: Estimate(value=v, low=v, high=v, rows=count) for name, v in scores.items()},
+            latency=latency["candidate"],
+            speedup=speedup,
+            size_bytes=measure.directory_bytes(directory),
+        )
+        return Trial(
+            number=number, status="ok", variant=variant, drop_points=metric.drop(job.dense_metric, scores[metric.name])
+        )
+
+
+def compare(
+    task: Task, dense: Any, candidate: Any, rows: Sequence[Row], recipe: Recipe, *, seconds: float = 1.5
+) -> tuple[dict[str, list[Latency]], float]:
+    """Measure two sessions interleaved at the recipe's batch sizes, on rows of about median size.
+
+    Returns the latencies of ``dense`` and ``candidate``, and the speed-up at the first batch size (median of the
+    rounds' ratios).
+    """
+    ordered = sorted(rows, key=task.item_bytes)
+    found: dict[str, list[Latency]] = {"dense": [], "candidate": []}
+    speedup = 0.0
+    for size in recipe.compress.batch_sizes:
+        start = max(0, len(ordered) // 2 - size // 2)
+        batch = task.encode((ordered[start:] + ordered)[:size])
+        inputs = {name: batch[name] for name in task.inputs}
+        with measure.quiet():
+            race = measure.race(
+                {"dense": dense, "candidate": candidate}, inputs, seconds=seconds, threads=recipe.compress.threads
+            )
+        for name, entries in found.items():
+            entries.append(race.latency[name])
+        speedup = speedup or race.speedup("dense", "candidate")
+    return found, speedup
+
+
+def verify(
+    recipe: Recipe, dense: Path, candidate: Path, plan: Plan, rows: Sequence[Row]
+) -> tuple[Verdict, Variant, Variant]:
+    """Judge a candidate on unseen rows; return the verdict, and the dense and the candidate model as measured.
+
+    Meant for a fresh process, so that nothing of the search lingers. ``candidate`` is a folder of engine files.
+    """
+    artifact = Artifact.open(dense)
+    manifest = artifact.manifest
+    task = load_task(manifest.task, artifact.task_dir)
+    threads = recipe.compress.threads
+    old = load_session(task, manifest.architecture, manifest.engine, artifact.model_dir, threads)
+    new = load_session(task, manifest.architecture, plan.engine, candidate, threads)
+    before, after = answers(Predictor(task, old), rows), answers(Predictor(task, new), rows)
+    dropped = drop(task, before, after, rows, recipe.seed)
+    latency, speedup = compare(task, old, new, rows, recipe, seconds=3.0)
+    judged = verdict(dropped, speedup, recipe.compress.max_drop, len(rows))
+    dense_variant = Variant(
+        engine=manifest.engine,
+        metrics=estimates(task, before, rows, recipe.seed),
+        latency=latency["dense"],
+        size_bytes=measure.directory_bytes(artifact.model_dir),
+    )
+    chosen = Variant(
+        engine=plan.engine,
+        steps=plan.steps,
+        metrics=estimates(task, after, rows, recipe.seed),
+        latency=latency["candidate"],
+        speedup=speedup,
+        size_bytes=measure.directory_bytes(candidate),
+    )
+    return judged, dense_variant, chosen

@@ -1,0 +1,1 @@
+"""The compression methods, one file each; see bigray.compress.base for the contract."""

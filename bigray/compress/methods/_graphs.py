@@ -1,0 +1,100 @@
+"""Open exported graphs for rewriting, and prove afterwards that something was converted."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from bigray.compress.base import ConversionError
+from bigray.engines import openvino as openvino_engine
+from bigray.engines.onnxruntime import MODEL
+
+SHRUNK = 0.95
+"""A graph whose weights were quantized must be smaller than this share of what it was."""
+
+
+def bytes_in(directory: Path) -> int:
+    """Return the size of all files of a model."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def read_openvino(directory: Path) -> Any:
+    """Read an exported OpenVINO graph."""
+    return openvino_engine.core().read_model(directory / openvino_engine.GRAPH)
+
+
+def openvino_types(directory: Path) -> Counter[str]:
+    """Count a saved graph's operators by type; constants as ``Constant:<element type>``."""
+    counts: Counter[str] = Counter()
+    for node in read_openvino(directory).get_ops():
+        kind = node.get_type_name()
+        counts[f"Constant:{node.get_element_type().get_type_name()}" if kind == "Constant" else kind] += 1
+    return counts
+
+
+def onnx_types(directory: Path) -> Counter[str]:
+    """Count a saved graph's operators by type."""
+    import onnx
+
+    return Counter(node.op_type for node in onnx.load(directory / MODEL, load_external_data=False).graph.node)
+
+
+@contextmanager
+def preprocessed(directory: Path) -> Iterator[Path]:
+    """Give the ONNX graph folded and with shapes, as ONNX Runtime's quantizers want it; removed afterwards.
+
+    Without this step the quantizers leave LSTM in float32 and say nothing. The shapes that torch's exporter noted
+    are deleted first: they clash with those inferred here (ShapeInferenceError on Gemm).
+    """
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    path = directory / "preprocessed.onnx"
+    try:
+        graph = onnx.load(directory / MODEL)
+        del graph.graph.value_info[:]
+        quant_pre_process(graph, path, skip_symbolic_shape=True)
+        ready = onnx.load(path)
+        del ready.graph.value_info[:]
+        onnx.save(ready, path)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the tools' progress bars and warnings; their errors come through as exceptions."""
+    root, old = logging.getLogger(), logging.getLogger().level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(old)
+
+
+def require(method: str, directory: Path, before: int, found: int, wanted: str) -> None:
+    """Raise `ConversionError` unless converted operators were ``found`` and the files shrank.
+
+    Args:
+        method: Name of the method, for the message.
+        directory: The rewritten model.
+        before: Its size before, in bytes.
+        found: How many converted operators it now holds.
+        wanted: What those operators are, in words.
+    """
+    if not found:
+        raise ConversionError(f"{method} ran without error, but the graph holds no {wanted}: nothing was converted.")
+    if (after := bytes_in(directory)) >= SHRUNK * before:
+        raise ConversionError(
+            f"{method} ran without error, but the model went from {before:,} to {after:,} bytes: its weights were not "
+            "converted."
+        )

@@ -1,0 +1,242 @@
+"""Structured pruning: remove whole channels, hidden units and attention heads, so that every engine runs fewer operations.
+
+DepGraph (Fang et al. 2023, arXiv 2301.12900), through Torch-Pruning, which traces which layers must shrink together:
+
+1. trace the network on the program's example batch; group coupled layers;
+2. leave alone groups that change an output, a module of ``keep``, or a stream that norms over layers, embeddings,
+   grouped convolutions or recurrent cells ride on (in a transformer: the residual stream);
+3. in each other group score every channel by its squared weights, each layer's divided by their mean, averaged over the
+   group's layers; in attention sum the scores by head;
+4. remove the lowest ``ratio`` of them, rounded so that what is left suits vector units.
+
+Measured (random weights, one thread, OpenVINO int8 over OpenVINO int8 unpruned): ratio 0.25 gives about 1.3 times the
+speed on BERT-base and 1.6 on ResNet-50, 0.5 gives 1.8 and 2.8. In conv networks both sides of a layer shrink, so
+operations fall with the square. Without further training even 0.25 ruins a network; with a few epochs of it a small
+image classifier lost 0 to 1 point at 0.25 to 0.5.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from bigray.compress.base import ConversionError, Method, MethodConfig, knob
+from bigray.engines.base import Program
+from bigray.tasks.base import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+QUERY_KEY_VALUE = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"))
+"""How transformers names the three projections of an attention module."""
+
+
+class Config(MethodConfig):
+    """Knobs of `PruneStructured`."""
+
+    ratio: float = knob(0.3, low=0.0, high=0.75, search=(0.1, 0.5))
+    """Share of channels, hidden units and heads removed from each group; 0 removes nothing."""
+    parts: Literal["all", "feed_forward"] = knob("all", choices=["all", "feed_forward"], search=[])
+    """``feed_forward`` leaves the heads of attention as they are; the same as ``all`` where there is no attention."""
+    round_to: int = knob(8, low=1, high=64, search=[])
+    """What remains is a multiple of this; halved for layers narrower than four times it."""
+
+
+class PruneStructured(Method):
+    """See the module's text."""
+
+    name = "prune_structured"
+    stage = "network"
+    needs_recovery = True
+    Config: ClassVar[type[MethodConfig]] = Config
+
+    def suits(self, task: Task, engine: str) -> str | None:
+        """Return None: smaller layers are smaller for every task and engine."""
+        return None
+
+    def prune(self, program: Program, config: Any, keep: Sequence[str]) -> None:
+        """Make the network's layers narrower in place; its inputs and outputs keep their shapes.
+
+        Raises:
+            ConversionError: Nothing could be removed, or the network cannot run with narrower layers.
+        """
+        import torch
+
+        settings = Config.model_validate(config.model_dump())
+        if settings.ratio == 0:
+            return
+        network = program.network.cpu().eval()
+        batch = {name: torch.from_numpy(program.example[name].copy()) for name in program.inputs}
+        trainable = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+        before = _shapes(program, batch)
+        size = sum(parameter.numel() for parameter in network.parameters())
+        _remove(program, batch, settings, [network.get_submodule(name) for name in keep])
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(trainable[name])
+        if sum(parameter.numel() for parameter in network.parameters()) == size:
+            raise ConversionError(
+                f"prune_structured removed nothing at ratio {settings.ratio:g} and round_to {settings.round_to}: the "
+                "network has no group of channels that it may shrink, or all are too narrow. Raise the ratio."
+            )
+        try:
+            after = _shapes(program, batch)
+        except RuntimeError as error:
+            raise ConversionError(f"The network cannot run with narrower layers: {error}.") from error
+        if before != after:
+            raise ConversionError(f"Pruning changed the outputs from {before} to {after}.")
+
+
+def _shapes(program: Program, batch: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    import torch
+
+    with torch.inference_mode():
+        outputs = program.forward(program.network, batch)
+    return {name: tuple(value.shape) for name, value in outputs.items()}
+
+
+def _remove(program: Program, batch: Mapping[str, torch.Tensor], settings: Config, keep: list[nn.Module]) -> None:
+    import torch
+    import torch_pruning
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+
+    network = program.network
+    network.requires_grad_(True)  # the tracer follows gradients
+
+    def run(_: nn.Module, inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        return [value for value in program.forward(network, inputs).values() if value.grad_fn is not None]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of unwrapped parameters: their groups are left alone
+        graph = torch_pruning.DependencyGraph().build_dependency(
+            network, example_inputs=batch, forward_fn=run, verbose=False
+        )
+    _mend_slices(graph)
+    score = torch_pruning.importance.GroupMagnitudeImportance(p=2, group_reduction="mean", normalizer="mean")
+    heads = _attention(network)
+    kept = {id(inner) for module in keep for inner in module.modules()}
+    groups = list(graph.get_all_groups(root_module_types=[_ConvNd, nn.Linear]))
+    for group in groups:
+        touched = [(entry.target.module, graph.is_out_channel_pruning_fn(entry.handler)) for entry, _ in group]
+        if any(_is_fixed(module, out, graph, kept) for module, out in touched):
+            continue
+        owners = {id(module): heads[id(module)] for module, out in touched if out and id(module) in heads}
+        if owners and settings.parts == "feed_forward":
+            continue
+        values = score(group)
+        if values is None:
+            continue
+        count = next((attention.heads for attention in owners.values()), 0)
+        normed = [module.num_groups for module, _ in touched if isinstance(module, nn.GroupNorm)]
+        chosen = _heads(values, count, settings) if count else _channels(values, max(normed, default=1), settings)
+        if not chosen:
+            continue
+        removed = graph.get_pruning_group(group[0].dep.target.module, group[0].dep.handler, chosen)
+        if graph.check_pruning_group(removed):
+            removed.prune()
+            for attention in {id(one.module): one for one in owners.values()}.values():
+                attention.shrink(len(chosen) * count // len(values))
+    for parameter in network.parameters():
+        parameter.grad = None
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.RNNBase):
+                module.flatten_parameters()
+
+
+def _mend_slices(graph: Any) -> None:
+    """Stop slices of steps from being taken for slices of channels.
+
+    Torch-Pruning 1.6 takes the last axis of a 3-D tensor for the channels, which is so behind a linear layer; behind a
+    1-D convolution, (N, C, T), they are the middle one.
+    """
+    from torch import nn
+    from torch_pruning import ops
+
+    for node in [node for node in graph.module2node.values() if node.type == ops.OPTYPE.SLICE]:
+        source = node
+        while source.inputs and not isinstance(source.module, nn.Conv1d | nn.Linear | nn.Embedding):
+            source = source.inputs[0]
+        dim = node.module.dim if node.module.dim < 100 else node.module.dim - 2**64  # saved as an unsigned number
+        if isinstance(source.module, nn.Conv1d) and dim % 3 != 1:
+            node.type = ops.OPTYPE.ELEMENTWISE
+            for one in [*node.dependencies, *(one for other in node.inputs + node.outputs for one in other.dependencies)]:
+                if node in (one.source, one.target):
+                    one.index_mapping[0] = None
+
+
+def _is_fixed(module: Any, out: bool, graph: Any, kept: set[int]) -> bool:
+    """Whether a group that touches this module must be left alone."""
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+
+    node = graph.module2node[module]
+    if isinstance(module, nn.Parameter | nn.LayerNorm | nn.RMSNorm | nn.Embedding | nn.RNNBase | nn.MultiheadAttention):
+        return True
+    if isinstance(module, _ConvNd) and module.groups > 1 and not module.groups == module.in_channels == module.out_channels:
+        return True
+    if type(module).__name__ == "_OutputOp":
+        return True
+    return out and (id(module) in kept or not node.outputs)
+
+
+def _channels(values: torch.Tensor, normed: int, settings: Config) -> list[int]:
+    """Choose the weakest channels; with group norm the same number in each of its ``normed`` groups."""
+    rows = values.view(normed, -1)
+    width = rows.shape[1]
+    step = settings.round_to
+    while step > 1 and (len(values) < 4 * step or len(values) % step):
+        step //= 2
+    inner = max(1, step // normed) if normed > 1 else step  # a multiple of the step over all groups together
+    left = max(inner, round(width * (1 - settings.ratio) / inner) * inner)
+    if left >= width:
+        return []
+    weakest = rows.argsort(dim=1, stable=True)[:, : width - left]
+    return sorted(int(index) + row * width for row, line in enumerate(weakest) for index in line)
+
+
+def _heads(values: torch.Tensor, count: int, settings: Config) -> list[int]:
+    """Choose the channels of the weakest heads; one head is always left."""
+    rows = values.view(count, -1)
+    width = rows.shape[1]
+    removed = min(count - 1, round(count * settings.ratio))
+    weakest = rows.mean(1).argsort(stable=True)[:removed]
+    return sorted(int(head) * width + offset for head in weakest for offset in range(width))
+
+
+class _Attention:
+    """An attention module with separate query, key and value projections."""
+
+    def __init__(self, module: nn.Module, heads: int) -> None:
+        self.module = module
+        self.heads = heads
+
+    def shrink(self, removed: int) -> None:
+        """Correct the module's own record of its sizes."""
+        left = self.heads - removed
+        for name in ("num_attention_heads", "num_heads", "n_heads"):
+            if name in self.module.__dict__:
+                setattr(self.module, name, left)
+        for name in ("all_head_size",):
+            if name in self.module.__dict__:
+                setattr(self.module, name, self.module.__dict__[name] * left // self.heads)
+
+
+def _attention(network: nn.Module) -> dict[int, _Attention]:
+    """Map the id of each query, key and value layer to its attention module."""
+    from torch import nn
+
+    found = {}
+    for module in network.modules():
+        count = next((getattr(module, name) for name in ("num_attention_heads", "num_heads", "n_heads") if isinstance(getattr(module, name, None), int)), None)
+        for names in QUERY_KEY_VALUE:
+            layers = [getattr(module, name, None) for name in names]
+            if count and all(isinstance(layer, nn.Linear) for layer in layers):
+                attention = _Attention(module, count)
+                found.update({id(layer): attention for layer in layers})
+    return found
+
+
+METHOD = PruneStructured()

@@ -1,0 +1,92 @@
+"""A compression plan: an engine and an ordered list of steps, as data; and the one function that carries it out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bigray import plugins
+from bigray.artifact import Step
+from bigray.compress.base import Method
+from bigray.errors import RecipeError
+from bigray.predictor import program
+from bigray.tasks.base import Row, Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+METHODS = "bigray.compress.methods"
+ENGINES = "bigray.engines"
+
+
+class Plan(BaseModel):
+    """What is done to a model, in order: methods on the network, export to the engine, methods on the exported graph."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    engine: str
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Short digest of the content: equal plans have equal keys."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def method(name: str) -> Method:
+    """Load a method by name."""
+    found: Method = plugins.load(METHODS, name).METHOD
+    return found
+
+
+def step(name: str, knobs: dict[str, Any]) -> Step:
+    """Make a step with every knob written out.
+
+    Raises:
+        RecipeError: An unknown knob or a value out of range, with what is allowed.
+    """
+    kind = method(name)
+    try:
+        config = kind.Config.model_validate(knobs)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(kind.Config.model_fields) or "none"
+            raise RecipeError(f"compress.methods.{name}.{where}: unknown knob. Known: {known}.") from None
+        raise RecipeError(f"compress.methods.{name}.{where}: {first['msg']} (got {first['input']!r}).") from None
+    return Step(method=name, version=kind.version, knobs=config.model_dump(mode="json"))
+
+
+def carry_out(
+    plan: Plan,
+    task: Task,
+    network: nn.Module,
+    calibration: Sequence[Row],
+    directory: Path,
+    recover: Callable[[nn.Module], object] | None = None,
+) -> None:
+    """Apply a plan to ``network`` (changed in place) and write the engine's files into an empty directory.
+
+    ``recover`` trains the pruned network before export; ``calibration`` are rows for methods that need them.
+    """
+    todo = [(method(one.method), method(one.method).Config.model_validate(one.knobs)) for one in plan.steps]
+    keep = task.keep(network)
+    hurt = False
+    for kind, config in todo:
+        if kind.stage == "network":
+            kind.prune(program(task, network), config, keep)
+            hurt = hurt or kind.needs_recovery
+    if hurt and recover is not None:
+        recover(network)
+    network.eval()
+    plugins.load(ENGINES, plan.engine).ENGINE.export(program(task, network), directory)
+    for kind, config in todo:
+        if kind.stage == "graph":
+            batches = ({name: task.encode([row])[name] for name in task.inputs} for row in calibration)
+            kind.rewrite(directory, plan.engine, config, batches, task)

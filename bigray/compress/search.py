@@ -1,0 +1,140 @@
+"""The search: Ray Tune runs candidates in parallel, Optuna proposes them, every outcome is kept on disk.
+
+Three objectives at once: drop of the metric, speed-up over the dense model, bytes. Actors are reused between trials,
+so the dense model is loaded once per actor. A search that was killed goes on when it is started again: a plan whose
+outcome is on disk is read back, not run again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import ray
+from ray import tune
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.optuna import OptunaSearch
+
+from bigray.compress import candidate, objective
+from bigray.compress.candidate import Job, Workbench
+from bigray.compress.plan import Plan
+from bigray.compress.space import Space
+from bigray.errors import SearchFailed
+from bigray.polling import polling
+from bigray.recipe import Recipe
+from bigray.results import Trial, Variant, Verdict
+from bigray.tasks.base import Row
+
+OBJECTIVES = {"drop_points": "min", "speedup": "max", "size_bytes": "min"}
+CORES_PER_TRIAL = 2
+"""One for the candidate at work, one so that measuring finds a quiet core."""
+FAILED = {"drop_points": 100.0, "speedup": 0.0, "size_bytes": 1e12}
+
+
+class CandidateTrial(tune.Trainable):  # type: ignore[misc]
+    """One candidate in a reused actor."""
+
+    def setup(self, config: dict[str, Any], job: Job, space: Space) -> None:
+        """Load the dense model."""
+        import torch
+
+        self._space = space
+        torch.set_num_threads(max(1, job.recipe.compress.threads))
+        self._bench = Workbench(job)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next candidate."""
+        self.config = new_config
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run the candidate and end."""
+        plan = self._space.plan(self.config)
+        number = int(self.trial_id.rsplit("_", 1)[-1]) if "_" in self.trial_id else 0
+        trial = self._bench.run(number, plan)
+        costs = FAILED
+        if trial.status == "ok":
+            costs = {
+                "drop_points": trial.drop_points or 0.0,
+                "speedup": trial.variant.speedup,
+                "size_bytes": float(trial.variant.size_bytes),
+            }
+        return {**costs, "plan": plan.key, "done": True}
+
+
+class _Follow:
+    """Tells a listener of each outcome that appears on disk, once."""
+
+    def __init__(self, directory: Path, total: int, listen: Callable[[dict[str, Any]], None] | None) -> None:
+        self._directory, self._total, self._listen = directory, total, listen
+        self._seen: set[Path] = set()
+
+    def __call__(self) -> None:
+        for path in sorted(set(self._directory.glob("*/trial.json")) - self._seen):
+            self._seen.add(path)
+            outcome = Trial.model_validate_json(path.read_text(encoding="utf-8"))
+            if self._listen is not None:
+                self._listen({"done": len(self._seen), "total": self._total, "trial": outcome})
+
+
+def search(job: Job, space: Space, listen: Callable[[dict[str, Any]], None] | None = None) -> list[Trial]:
+    """Run the recipe's number of trials on the running Ray cluster; return one outcome per different plan, in order.
+
+    Raises:
+        SearchFailed: Not one trial finished.
+    """
+    settings = job.recipe.compress
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    names = list(OBJECTIVES)
+    first = space.first()[: settings.trials]
+    searcher = OptunaSearch(
+        space=space.sample,
+        metric=names,
+        mode=[OBJECTIVES[name] for name in names],
+        points_to_evaluate=first,
+        seed=job.recipe.seed,
+    )
+    limit = settings.concurrency or max(1, _cores() // CORES_PER_TRIAL)
+    budget = settings.max_minutes * 60 if settings.max_minutes else None
+    job.directory.mkdir(parents=True, exist_ok=True)
+    trainable = tune.with_parameters(CandidateTrial, job=job, space=space)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"CPU": 1}),
+        tune_config=tune.TuneConfig(
+            search_alg=ConcurrencyLimiter(searcher, max_concurrent=limit),
+            num_samples=settings.trials,
+            max_concurrent_trials=limit,
+            reuse_actors=True,
+            time_budget_s=budget,
+            trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(name="ray_tune", storage_path=str(job.directory), verbose=0),
+    )
+    with polling(_Follow(job.directory, settings.trials, listen)):
+        tuner.fit()
+    trials = _outcomes(job.directory)
+    if not any(trial.status == "ok" for trial in trials):
+        raise SearchFailed(objective.explain_none(trials, settings.max_drop))
+    return trials
+
+
+def verify(
+    recipe: Recipe, dense: Path, model: Path, plan: Plan, rows: Sequence[Row]
+) -> tuple[Verdict, Variant, Variant]:
+    """Judge a candidate on unseen rows in a fresh process that has the whole machine to itself."""
+    judge = ray.remote(num_cpus=1, max_calls=1, max_retries=0)(candidate.verify)
+    result: tuple[Verdict, Variant, Variant] = ray.get(judge.remote(recipe, dense, model, plan, ray.put(list(rows))))
+    return result
+
+
+def _outcomes(directory: Path) -> list[Trial]:
+    kept = [Trial.model_validate_json(p.read_text(encoding="utf-8")) for p in directory.glob("*/trial.json")]
+    return sorted(kept, key=lambda trial: trial.number)
+
+
+def _cores() -> int:
+    # the cores there are, not the slots Ray was told of: a private cluster is given more slots than cores
+    return sum(1 for node in ray.nodes() if node["Alive"]) * (os.cpu_count() or 1)

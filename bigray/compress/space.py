@@ -1,0 +1,177 @@
+"""The search space: which plans the recipe allows, as an Optuna define-by-run function, and the plans to try first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bigray import plugins
+from bigray.artifact import Step
+from bigray.compress.base import Method
+from bigray.compress.plan import ENGINES, METHODS, Plan, method, step
+from bigray.errors import RecipeError
+from bigray.recipe import Compress
+from bigray.recipe import Method as Wanted
+from bigray.tasks.base import Task
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Space:
+    """Plans over engines x network methods (each on or off) x one graph method (or none), with their knobs."""
+
+    network: tuple[str, ...]
+    graph: Mapping[str, tuple[str, ...]]
+    """Engine -> graph methods that suit it."""
+    ranges: Mapping[str, Mapping[str, Any]]
+    """Method -> knob -> fixed value, (low, high) tuple, or list of choices."""
+    left_out: tuple[str, ...]
+    """Sentences: what is not searched, and why."""
+
+    def sample(self, trial: Any) -> dict[str, Any]:
+        """Define one candidate on an Optuna trial; returns nothing beyond the trial's own parameters."""
+        engine = trial.suggest_categorical("engine", sorted(self.graph))
+        for name in self.network:
+            if trial.suggest_categorical(f"use.{name}", [True, False]):
+                self._knobs(trial, name)
+        graph = trial.suggest_categorical(f"graph.{engine}", [NONE, *self.graph[engine]])
+        if graph != NONE:
+            self._knobs(trial, graph)
+        return {}
+
+    def _knobs(self, trial: Any, name: str) -> None:
+        for knob, allowed in self.ranges[name].items():
+            if isinstance(allowed, tuple):
+                low, high = allowed
+                suggest = trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float
+                suggest(f"{name}.{knob}", low, high)
+            elif isinstance(allowed, list):
+                trial.suggest_categorical(f"{name}.{knob}", allowed)
+
+    def plan(self, params: Mapping[str, Any]) -> Plan:
+        """Turn sampled parameters into a plan; equal plans come out equal."""
+        engine = params["engine"]
+        steps = [self._step(name, params) for name in self.network if params.get(f"use.{name}")]
+        graph = params.get(f"graph.{engine}", NONE)
+        if graph != NONE:
+            steps.append(self._step(graph, params))
+        return Plan(engine=engine, steps=tuple(one for one in steps if one is not None))
+
+    def _step(self, name: str, params: Mapping[str, Any]) -> Step | None:
+        knobs = {}
+        for knob, allowed in self.ranges[name].items():
+            value = params.get(f"{name}.{knob}", allowed) if isinstance(allowed, tuple | list) else allowed
+            knobs[knob] = round(value, 3) if isinstance(value, float) else value
+        return step(name, knobs)
+
+    def first(self) -> list[dict[str, Any]]:
+        """Return the parameters of known-good plans: each graph method alone on each engine, then with pruning."""
+        plain: list[dict[str, Any]] = []
+        for engine in sorted(self.graph, key=_preference):
+            for graph in sorted(self.graph[engine], key=_preference):
+                plain.append({"engine": engine, f"graph.{engine}": graph, **self._start(graph, 0.5)})
+        pruned = []
+        for params in plain[:2]:
+            for share in (0.5, 0.75):
+                extra = {f"use.{name}": True for name in self.network}
+                knobs = {key: v for name in self.network for key, v in self._start(name, share).items()}
+                pruned.append({**params, **extra, **knobs})
+        off = {f"use.{name}": False for name in self.network}
+        ordered = [*plain[:1], *(pruned if self.network else []), *plain[1:]]
+        ordered += [{"engine": engine, f"graph.{engine}": NONE} for engine in sorted(self.graph, key=_preference)[:1]]
+        return [{**off, **params} for params in ordered]
+
+    def _start(self, name: str, share: float) -> dict[str, Any]:
+        begin = {}
+        for knob, allowed in self.ranges[name].items():
+            if isinstance(allowed, tuple):
+                low, high = allowed
+                value = low + share * (high - low)
+                begin[f"{name}.{knob}"] = round(value) if isinstance(low, int) and isinstance(high, int) else value
+            elif isinstance(allowed, list):
+                begin[f"{name}.{knob}"] = allowed[0]
+        return begin
+
+
+def build(settings: Compress, task: Task) -> Space:
+    """Work out the space for a task on this machine.
+
+    Raises:
+        RecipeError: A knob or range that a method does not have, or nothing left to search.
+        UnknownPlugin: An engine or method of no known name.
+    """
+    left_out: list[str] = []
+    engines = []
+    for name in settings.engines:
+        reason = plugins.load(ENGINES, name).ENGINE.available()
+        left_out += [f"engine {name}: {reason}"] if reason else []
+        engines += [] if reason else [name]
+    network: list[str] = []
+    graph: dict[str, list[str]] = {engine: [] for engine in engines}
+    ranges: dict[str, dict[str, Any]] = {}
+    for wanted in settings.methods:
+        kind = method(wanted.name)
+        ranges[wanted.name] = knob_ranges(wanted)
+        if reason := kind.available():
+            left_out.append(f"method {wanted.name}: {reason}")
+            continue
+        suited = _suited(kind, engines, task, left_out)
+        if kind.stage == "network" and suited:
+            network.append(wanted.name)
+        for engine in suited if kind.stage == "graph" else []:
+            graph[engine].append(wanted.name)
+    if not engines:
+        raise RecipeError(f"compress.engines: none can be used here. {' '.join(left_out)}", pointer="compress.engines")
+    return Space(tuple(network), {key: tuple(value) for key, value in graph.items()}, ranges, tuple(left_out))
+
+
+def knob_ranges(wanted: Wanted) -> dict[str, Any]:
+    """Return what is searched for each knob of a method: the recipe's range, else the method's own.
+
+    Raises:
+        RecipeError: An unknown knob, or a bound or choice outside the knob's limits.
+    """
+    plugins.check(METHODS, wanted.name)
+    fields = method(wanted.name).Config.model_fields
+    ranges: dict[str, Any] = {}
+    for knob, given in wanted.knobs.items():
+        for value in given if isinstance(given, list) else [given]:
+            step(wanted.name, {knob: value})  # raises for an unknown knob or a value out of limits
+        ranges[knob] = _range(given)
+    for knob, field in fields.items():
+        if knob in ranges:
+            continue
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        own: dict[str, Any] = extra.get("knob", {})  # type: ignore[assignment]
+        search = own.get("search")
+        if search is None:
+            search = own.get("choices") or ([own["low"], own["high"]] if own.get("low") is not None else [])
+        ranges[knob] = _range(search) if search else field.default
+    return ranges
+
+
+def _range(given: Any) -> Any:
+    if not isinstance(given, list):
+        return given
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in given)
+    if len(given) == 1:
+        return given[0]
+    return tuple(given) if numbers and len(given) == 2 and given[0] < given[1] else list(given)
+
+
+def _suited(kind: Method, engines: Sequence[str], task: Task, left_out: list[str]) -> list[str]:
+    suited = []
+    for engine in engines:
+        if reason := kind.suits(task, engine):
+            left_out.append(f"method {kind.name} with {engine}: {reason}")
+        else:
+            suited.append(engine)
+    return suited
+
+
+def _preference(name: str) -> int:
+    # what won most often when measured comes first; names not listed come after
+    order = ["openvino", "onnxruntime", "quantize_static", "quantize_dynamic", "bfloat16"]
+    return order.index(name) if name in order else len(order)

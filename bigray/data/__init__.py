@@ -1,0 +1,1 @@
+"""Where rows come from: sources and their readers, splits, augmentation, generated data, named data sets."""

@@ -1,0 +1,1 @@
+"""The runtimes, one file each; see base.py for the contract."""

@@ -1,0 +1,124 @@
+"""How the field scores each task, through the libraries it is scored with elsewhere. Each function returns fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from bigray.schemas import Detection
+
+
+def classification(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
+    """Accuracy, and F1 averaged over the labels that occur (macro F1); through scikit-learn."""
+    from sklearn.metrics import accuracy_score, f1_score
+
+    said, true = [str(label) for label in predicted], [str(label) for label in truth]
+    return {
+        "accuracy": float(accuracy_score(true, said)),
+        "macro_f1": float(f1_score(true, said, average="macro", zero_division=0)),
+    }
+
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALL_POINTS = np.linspace(0.0, 1.0, 101)
+MAX_DETECTIONS = 100
+"""Of one image and label, best first; the rest are not looked at. All three as COCO has them."""
+
+
+def detection_map(
+    found: Sequence[Sequence[Detection]], boxes: Sequence[Sequence[Sequence[float]]], labels: Sequence[Sequence[str]]
+) -> dict[str, float]:
+    """Mean average precision as COCO defines it (https://cocodataset.org/#detection-eval): ``map_50`` and ``map``.
+
+    ``map`` is the mean over `IOU_THRESHOLDS`. The mean goes over the labels that occur in the truth; without any, 0.
+    The numbers are those of pycocotools (a test compares them), which is too slow for a bootstrap over rows; here the
+    matching within an image is remembered from one resample to the next.
+
+    Args:
+        found: Per image, the detections.
+        boxes: Per image, the true corners (xmin, ymin, xmax, ymax) in pixels.
+        labels: Per image, the label of each true box.
+    """
+    precisions = []
+    for label in sorted({label for image in labels for label in image}):
+        scores, hits, count = [], [], 0
+        for answer, corners, names in zip(found, boxes, labels, strict=True):
+            own = sorted((one for one in answer if one.label == label), key=lambda one: -one.score)[:MAX_DETECTIONS]
+            true = [box for box, name in zip(corners, names, strict=True) if name == label]
+            count += len(true)
+            scores.append(np.array([one.score for one in own], dtype=np.float64))
+            places = [(one.box.xmin, one.box.ymin, one.box.xmax, one.box.ymax) for one in own]
+            hits.append(_hits(np.array(places, dtype=np.float64).tobytes(), np.array(true, dtype=np.float64).tobytes()))
+        precisions.append(_average_precision(np.concatenate(scores), np.concatenate(hits, axis=1), count))
+    if not precisions:
+        return {"map_50": 0.0, "map": 0.0}
+    mean = np.mean(precisions, axis=0)
+    return {"map_50": float(mean[0]), "map": float(mean.mean())}
+
+
+@lru_cache(maxsize=20_000)
+def _hits(found: bytes, truth: bytes) -> np.ndarray:
+    """Return which boxes (D, 4), best first, meet a true box (G, 4) of their own, per threshold: (10, D) bool."""
+    mine = np.frombuffer(found, dtype=np.float64).reshape(-1, 4)
+    true = np.frombuffer(truth, dtype=np.float64).reshape(-1, 4)
+    hits = np.zeros((len(IOU_THRESHOLDS), len(mine)), dtype=bool)
+    if not len(mine) or not len(true):
+        return hits
+    overlap = _overlap(mine, true)
+    free = np.ones((len(IOU_THRESHOLDS), len(true)), dtype=bool)
+    every = np.arange(len(IOU_THRESHOLDS))
+    for index, row in enumerate(overlap):
+        open_to = np.where(free & (row >= IOU_THRESHOLDS[:, None]), row, -1.0)
+        best = len(true) - 1 - open_to[:, ::-1].argmax(axis=1)  # of equal ones the last, as pycocotools does
+        hits[:, index] = open_to[every, best] >= 0
+        free[every[hits[:, index]], best[hits[:, index]]] = False
+    return hits
+
+
+def _average_precision(scores: np.ndarray, hits: np.ndarray, count: int) -> np.ndarray:
+    """Return the average precision per threshold, (10,): precision at 101 recalls, each the best at or beyond it."""
+    if not len(scores):
+        return np.zeros(len(hits))
+    right = hits[:, np.argsort(-scores, kind="stable")].cumsum(axis=1)
+    precision = right / np.arange(1, len(scores) + 1)
+    beyond = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    padded = np.concatenate([beyond, np.zeros((len(hits), 1))], axis=1)
+    return np.array(
+        [row[np.searchsorted(got / count, RECALL_POINTS)].mean() for row, got in zip(padded, right, strict=True)]
+    )
+
+
+def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the intersection over union of boxes (D, 4) and (G, 4), shape (D, G)."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=-1)
+    areas = [np.clip(one[:, 2:] - one[:, :2], 0, None).prod(axis=-1) for one in (first, second)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    return np.asarray(shared / np.maximum(union, 1e-12))
+
+
+def transcription(said: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
+    """Word and character error rate over all texts together, and word accuracy (1 - wer, at least 0); through jiwer.
+
+    An error rate is the number of words (characters) substituted, left out and put in, over those of the truth; it may
+    exceed 1. Texts are compared as they are: normalise them first.
+    """
+    counts = np.array([_edits(mine, true) for mine, true in zip(said, truth, strict=True)], dtype=np.int64)
+    word_errors, words, character_errors, characters = counts.reshape(-1, 4).sum(axis=0).tolist()
+    # where the truth is silent throughout there is nothing to divide by: any word said then counts as one of one
+    wer = word_errors / max(1, words)
+    return {"wer": wer, "cer": character_errors / max(1, characters), "word_accuracy": max(0.0, 1.0 - wer)}
+
+
+@lru_cache(maxsize=20_000)
+def _edits(said: str, truth: str) -> tuple[int, int, int, int]:
+    """Return word errors, true words, character errors, true characters; remembered for the bootstrap over rows."""
+    import jiwer
+
+    found: list[int] = []
+    for one in (jiwer.process_words(truth, said), jiwer.process_characters(truth, said)):
+        found += [one.substitutions + one.deletions + one.insertions, one.hits + one.substitutions + one.deletions]
+    return found[0], found[1], found[2], found[3]

@@ -1,0 +1,18 @@
+"""Convolutional networks: one per kind of input, each in a file of its own, ``_cnn_<kind>.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from bigray.models import _cnn_image, _cnn_speech, _cnn_text
+
+_KINDS = {"image": _cnn_image, "speech": _cnn_speech, "text": _cnn_text}
+
+OPTIONS = {kind: module.OPTIONS for kind, module in _KINDS.items()}
+
+
+def build(options: dict[str, Any]) -> nn.Module:
+    """Build the network of ``options["kind"]``; the rest of the options are its own."""
+    return _KINDS[options["kind"]].build(options)

@@ -1,0 +1,168 @@
+"""Networks of transformers and torchvision: found by hub name, local folder or installed package, described as data.
+
+``trust_remote_code`` is never on. A network is rebuilt from its stored configuration, so an artifact needs neither the
+hub nor the folder its weights came from. Weight files are safetensors, or torch state dicts read with ``weights_only``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigray.errors import ModelNotFound, RecipeError
+from bigray.models.base import Architecture
+from bigray.recipe import Model
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import nn
+
+
+def locate(name: str) -> str:
+    """Return a local folder for ``package:module/sub/folder`` or an existing path, else the hub name unchanged.
+
+    Raises:
+        ModelNotFound: The package is not installed, or a path that does not exist.
+    """
+    if name.startswith("package:"):
+        module, _, inner = name.removeprefix("package:").partition("/")
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            raise ModelNotFound(f"{name!r}: no package {module!r} is installed. Install it, or give a local folder.")
+        folder = Path(spec.origin).parent / inner
+        if not folder.exists():
+            raise ModelNotFound(f"{name!r}: the package has no folder {inner!r}.")
+        return str(folder)
+    if name.startswith(("/", "./", "../", "~")) and not Path(name).expanduser().exists():
+        raise ModelNotFound(f"There is no folder {name!r}.")
+    return str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
+
+
+def configuration(name: str) -> dict[str, Any]:
+    """Return the configuration of a transformers checkpoint as plain data."""
+    from transformers import AutoConfig
+
+    return _reach(name, lambda place: AutoConfig.from_pretrained(place, trust_remote_code=False).to_dict())  # type: ignore[no-any-return]
+
+
+def tokenizer(name: str) -> tuple[Tokenizer, int]:
+    """Return the fast tokenizer of a transformers checkpoint and the id of its padding token."""
+    from transformers import AutoTokenizer
+
+    loaded = _reach(name, lambda place: AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=False))
+    if not getattr(loaded, "is_fast", False):
+        raise ModelNotFound(f"{name!r} has no fast tokenizer (tokenizer.json). Convert it with transformers first.")
+    return loaded.backend_tokenizer, int(loaded.pad_token_id or 0)
+
+
+def classifier(auto_class: str, model: Model, labels: Sequence[str]) -> Architecture:
+    """Describe a classifier head for ``labels`` on a transformers checkpoint.
+
+    Args:
+        auto_class: Such as ``AutoModelForSequenceClassification``.
+    """
+    if model.name == "auto":
+        raise RecipeError(
+            "model.name: is required with source transformers: a hub name, a folder or package:NAME/FOLDER.",
+            pointer="model.name",
+        )
+    config = configuration(model.name)
+    config.update(model.options)
+    config["id2label"] = {str(number): label for number, label in enumerate(labels)}
+    config["label2id"] = {label: number for number, label in enumerate(labels)}
+    config["num_labels"] = len(labels)
+    return Architecture(source="transformers", name=auto_class, options=config, weights=model.weights or model.name)
+
+
+def build(architecture: Architecture, *, pretrained: bool) -> nn.Module:
+    """Build a network of transformers or torchvision."""
+    if architecture.source == "transformers":
+        return _transformers(architecture, pretrained)
+    if architecture.source == "torchvision":
+        return _torchvision(architecture, pretrained)
+    raise RecipeError(f"model.source {architecture.source!r} has no network {architecture.name!r}.")
+
+
+def load_weights(network: nn.Module, place: str) -> None:
+    """Load a local weight file into a network; weights whose shape differs (another head) are left as they are.
+
+    Raises:
+        ModelNotFound: No such file, or one that fits in no tensor.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    path = Path(locate(place))
+    if not path.is_file():
+        raise ModelNotFound(f"There is no weight file {place!r}. Give a .safetensors file or a torch state dict.")
+    state: Mapping[str, Any] = (
+        load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    )
+    state = state.get("state_dict", state)
+    own = network.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if not fitting:
+        raise ModelNotFound(f"No weight in {place!r} fits this network: it holds {sorted(state)[:3]} and more.")
+    network.load_state_dict(fitting, strict=False)
+
+
+def _transformers(architecture: Architecture, pretrained: bool) -> nn.Module:
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    auto = getattr(transformers, architecture.name)
+    options = dict(architecture.options)
+    config = transformers.AutoConfig.for_model(options.pop("model_type"), **_plain(options))
+    if hasattr(config, "_attn_implementation"):
+        config._attn_implementation = "sdpa"
+    if not (pretrained and architecture.weights):
+        return auto.from_config(config)  # type: ignore[no-any-return]
+    return _reach(  # type: ignore[no-any-return]
+        architecture.weights,
+        lambda place: auto.from_pretrained(place, config=config, trust_remote_code=False, dtype="float32"),
+    )
+
+
+def _torchvision(architecture: Architecture, pretrained: bool) -> nn.Module:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if architecture.name not in known:
+        raise RecipeError(
+            f"model.name: torchvision has no classifier {architecture.name!r}. Known: {', '.join(known)}."
+        )
+    network: nn.Module = models.get_model(architecture.name, weights=None, **architecture.options)
+    if pretrained and architecture.weights:
+        weights = architecture.weights
+        if Path(locate(weights)).is_file():
+            load_weights(network, weights)
+        else:
+            source = models.get_model_weights(architecture.name)
+            state = _reach(weights, lambda place: source[place].get_state_dict(progress=False))
+            own = network.state_dict()
+            network.load_state_dict({k: v for k, v in state.items() if own[k].shape == v.shape}, strict=False)
+    return network
+
+
+def _reach(name: str, load: Any) -> Any:
+    place = locate(name)
+    try:
+        return load(place)
+    except (OSError, KeyError, ValueError) as error:
+        local = Path(place).exists()
+        what = "is there but cannot be read" if local else "is no local folder, and no hub answered for it"
+        raise ModelNotFound(
+            f"Model {name!r} {what} ({type(error).__name__}). Download it where there is a network, for example with "
+            f"`hf download {name} --local-dir ./model`, and set model.name to that folder."
+        ) from None
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    # keys that to_dict writes and that a constructor does not take back
+    dropped = {"transformers_version", "_name_or_path", "architectures", "num_labels", "torch_dtype", "dtype"}
+    config = {key: value for key, value in options.items() if key not in dropped}
+    config["id2label"] = {int(key): value for key, value in config["id2label"].items()}
+    return config

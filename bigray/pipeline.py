@@ -1,0 +1,361 @@
+"""The story of a run: data -> train -> search -> verify -> artifact -> report.
+
+Each stage leaves its result in a folder named by a digest of all that went into it, so a run that was interrupted goes
+on where it stopped, and a run with another budget does not train again::
+
+    runs/NAME/
+      train-<digest>/     checkpoints; dense/ is the dense model as an artifact
+      search-<digest>/    one folder per candidate
+      artifact/           the model handed out (only after it was verified)
+      results.json, report.html, recipe.yaml
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bigray import plugins
+from bigray import recipe as recipes
+from bigray.artifact import MANIFEST, Artifact, Manifest, create, now, write_atomically
+from bigray.errors import NothingQualified, RecipeError
+from bigray.recipe import Recipe
+from bigray.results import Estimate, Results, Trial, Variant, Verdict
+from bigray.tasks.base import Row, Task
+
+Event = dict[str, Any]
+Listen = Callable[[Event], None]
+"""Gets ``{"stage": name, ...}``: stage start and end, training progress, finished trials."""
+
+TEST_ROWS = 10_000
+MEDIA_SAMPLE = 32
+"""Rows whose media a task may look at to choose sizes; the labels of many more are given without media."""
+RECOVERY_ROWS = 50_000
+VERIFY_ATTEMPTS = 3
+"""Candidates verified at most; each further look at the unseen rows makes them a little less unseen."""
+
+
+def check(recipe: Recipe) -> None:
+    """Check all of a recipe that can be checked on this machine, before a cluster is touched.
+
+    Raises:
+        RecipeError, UnknownPlugin, DataError, ModelNotFound: With the field at fault.
+    """
+    from bigray.compress import space
+    from bigray.data import sources
+
+    sources.check(recipe.data, task_class(recipe))
+    for engine in recipe.compress.engines:
+        plugins.check("bigray.engines", engine)
+    for wanted in recipe.compress.methods:
+        space.knob_ranges(wanted)
+    if recipe.train.workers > recipe.train.batch_size:
+        raise RecipeError(
+            f"train.batch_size: {recipe.train.batch_size} is less than train.workers {recipe.train.workers}; "
+            "every worker needs at least one row per step.",
+            pointer="train.batch_size",
+        )
+    if recipe.model.source != "bigray":
+        from bigray.models import pretrained
+
+        if recipe.model.source == "transformers" and recipe.model.name != "auto":
+            pretrained.locate(recipe.model.name)
+    elif recipe.model.name != "auto":
+        plugins.check("bigray.models", recipe.model.name)
+
+
+def task_class(recipe: Recipe) -> type[Task]:
+    """Return the class of the recipe's task."""
+    found: type[Task] = plugins.load("bigray.tasks", recipe.task).TASK
+    return found
+
+
+@dataclass
+class Run:
+    """A run under way."""
+
+    recipe: Recipe
+    listen: Listen
+    directory: Path = field(init=False)
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: str = field(default_factory=now)
+
+    def __post_init__(self) -> None:
+        self.directory = (Path(self.recipe.output) / self.recipe.name).resolve()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage and tell the listener."""
+        begun = time.monotonic()
+        self.listen({"stage": name, "state": "start"})
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
+        self.listen({"stage": name, "state": "end", "seconds": self.seconds[name]})
+
+
+def run(recipe: Recipe, listen: Listen | None = None, *, until: str = "search", dashboard: bool = False) -> Results:
+    """Carry out a recipe; ``until="train"`` stops with the dense model.
+
+    Raises:
+        UserError: Something in the recipe or data, found before or while reading.
+        TrainingFailed, SearchFailed: A stage that could not finish.
+        NothingQualified: The search ended without a model that keeps the budget and is faster; results and report
+            are written all the same.
+    """
+    from bigray.cluster import cluster
+
+    check(recipe)
+    this = Run(recipe, listen or (lambda event: None))
+    this.directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(this.directory / "recipe.yaml", recipes.dump(recipe))
+    with this.stage("cluster"):
+        context = cluster(dashboard=dashboard)
+        address = context.__enter__()
+    this.listen({"stage": "cluster", "dashboard": address})
+    try:
+        results = _stages(this, until)
+    finally:
+        context.__exit__(None, None, None)
+    if results.verdict is not None and not results.verdict.qualified:
+        raise NothingQualified(f"{results.verdict.reason} Report: {this.directory / 'report.html'}.")
+    return results
+
+
+def _stages(this: Run, until: str) -> Results:
+    from bigray import measure, report
+    from bigray.data import sources
+
+    recipe = this.recipe
+    with this.stage("data"):
+        splits = sources.load(recipe.data, task_class(recipe), recipe.seed)
+        dense, history = _dense_done(this)
+        sample = [] if dense else [*sources.take(splits.train, MEDIA_SAMPLE, recipe.seed), *splits.sample]
+    with this.stage("train"):
+        if dense is None:
+            dense, history = _train(this, splits, sample)
+    metric = task_class(recipe).primary
+    results = Results(
+        name=recipe.name,
+        task=recipe.task,
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        max_drop=recipe.compress.max_drop,
+        started=this.started,
+        rows=splits.counts,
+        history=history,
+        hardware=measure.hardware(),
+        versions=measure.versions(),
+        recipe=recipe.model_dump(mode="json"),
+    )
+    with this.stage("read rows"):
+        test = sources.take(splits.test, TEST_ROWS, recipe.seed)
+    if until == "train" or not recipe.compress.enabled:
+        results = _dense_only(this, results, dense, test)
+    else:
+        results = _search(this, results, dense, splits, test)
+    results = results.model_copy(update={"seconds": this.seconds})
+    results.save(this.directory / "results.json")
+    report.write(results, this.directory / "report.html")
+    return results
+
+
+def _train(this: Run, splits: Any, sample: list[Row]) -> tuple[Artifact, list[dict[str, Any]]]:
+    from bigray.models.base import build
+    from bigray.predictor import program
+    from bigray.train import checkpoint, trainer
+
+    recipe, folder = this.recipe, _train_folder(this)
+    task = task_class(recipe).prepare(recipe.data, recipe.model, sample)
+    architecture = task.architecture(recipe.model)
+    if recipe.train.epochs == 0:
+        network, history = build(architecture, pretrained=True), []
+    else:
+        trained = trainer.fit(
+            recipe, task, architecture, splits, folder, lambda state: this.listen({"stage": "train", **state})
+        )
+        network, history = build(architecture, pretrained=False), trained.history
+        checkpoint.load(trained.checkpoint, network)
+    network.eval()
+    (folder / "history.json").write_text(json.dumps(history), encoding="utf-8")
+    with create(folder / "dense") as draft:
+        task.save(draft.task_dir)
+        plugins.load("bigray.engines", "torch_eager").ENGINE.export(program(task, network), draft.model_dir)
+        artifact = draft.commit(_manifest(this, architecture, "torch_eager"))
+    return artifact, history
+
+
+def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: list[Row]) -> Results:
+    from bigray.compress import objective, search, space
+    from bigray.compress.candidate import Job
+    from bigray.compress.plan import Plan
+    from bigray.data import sources
+    from bigray.evaluate import evaluate
+    from bigray.predictor import open_artifact
+
+    recipe, settings = this.recipe, this.recipe.compress
+    folder = this.directory / f"search-{_digest(recipe, 'search')}"
+    with this.stage("read rows"):
+        validation = sources.take(splits.validation, settings.evaluation_rows, recipe.seed)
+        recovery = sources.take(splits.train, RECOVERY_ROWS, recipe.seed)
+    with this.stage("evaluate"):
+        predictor = open_artifact(dense.directory, threads=settings.threads)
+        scores = evaluate(predictor, validation, seed=recipe.seed)
+    job = Job(
+        recipe=recipe,
+        dense=dense.directory,
+        directory=folder,
+        evaluation=validation,
+        calibration=recovery[: settings.calibration_rows],
+        recovery=recovery,
+        dense_metric=scores[results.metric].value,
+        recover=_recover,
+    )
+    plans = space.build(settings, predictor.task)
+    for sentence in plans.left_out:
+        this.listen({"stage": "search", "left_out": sentence})
+    with this.stage("search"):
+        trials = search.search(job, plans, lambda state: this.listen({"stage": "search", **state}))
+    verdict: Verdict | None = None
+    winner: Trial | None = None
+    with this.stage("verify"):
+        refused: dict[int, str] = {}
+        for trial in objective.ranked(trials, settings.max_drop)[:VERIFY_ATTEMPTS]:
+            plan = Plan(engine=trial.variant.engine, steps=trial.variant.steps)
+            verdict, dense_variant, chosen = search.verify(
+                recipe, dense.directory, folder / plan.key / "model", plan, test
+            )
+            this.listen({"stage": "verify", "trial": trial, "verdict": verdict})
+            results = results.model_copy(update={"dense": dense_variant})
+            if verdict.qualified:
+                winner = trial
+                break
+            refused[trial.number] = f"when verified it {verdict.reason}"
+    on_front = {trial.number for trial in objective.front(trials)}
+    trials = [
+        trial.model_copy(
+            update={
+                "on_front": trial.number in on_front,
+                "chosen": winner is not None and trial.number == winner.number,
+                "reason": refused.get(trial.number) or objective.objection(trial, settings.max_drop),
+            }
+        )
+        for trial in trials
+    ]
+    results = results.model_copy(update={"trials": trials, "verdict": verdict})
+    if winner is None or verdict is None:
+        return _nothing(results, trials, verdict)
+    with this.stage("artifact"):
+        plan = Plan(engine=chosen.engine, steps=chosen.steps)
+        _hand_out(this, dense, folder / plan.key / "model", dense_variant, chosen, verdict)
+    return results.model_copy(update={"chosen": chosen, "artifact": "artifact"})
+
+
+def _nothing(results: Results, trials: list[Trial], verdict: Verdict | None) -> Results:
+    from bigray.compress import objective
+
+    reason = objective.explain_none(trials, results.max_drop)
+    if verdict is not None:
+        reason = f"The best candidates on validation failed on unseen rows: the last one {verdict.reason}."
+    empty = verdict or Verdict(qualified=False, reason=reason, max_drop=results.max_drop)
+    return results.model_copy(update={"verdict": empty.model_copy(update={"reason": reason})})
+
+
+def _dense_only(this: Run, results: Results, dense: Artifact, test: list[Row]) -> Results:
+    from bigray.compress.candidate import compare
+    from bigray.evaluate import evaluate
+    from bigray.predictor import open_artifact
+
+    with this.stage("evaluate"):
+        predictor = open_artifact(dense.directory, threads=this.recipe.compress.threads)
+        scores = evaluate(predictor, test, seed=this.recipe.seed)
+        latency, _ = compare(predictor.task, predictor.session, predictor.session, test, this.recipe, seconds=1.0)
+    variant = Variant(
+        engine="torch_eager", metrics=scores, latency=latency["dense"], size_bytes=dense.manifest.size_bytes
+    )
+    _hand_out(this, dense, dense.model_dir, variant, variant, None)
+    return results.model_copy(update={"dense": variant, "artifact": "artifact"})
+
+
+def _hand_out(
+    this: Run, dense: Artifact, model: Path, before: Variant, after: Variant, verdict: Verdict | None
+) -> None:
+    import shutil
+
+    manifest = _manifest(this, dense.manifest.architecture, after.engine).model_copy(
+        update={
+            "steps": after.steps,
+            "metrics": {"test": _plain(after.metrics), "test_dense": _plain(before.metrics)},
+            "latency": {
+                "model": [one.model_dump() for one in after.latency],
+                "dense": [one.model_dump() for one in before.latency],
+                "speedup": after.speedup,
+            },
+            "verdict": verdict.model_dump() if verdict else {},
+        }
+    )
+    with create(this.directory / "artifact") as draft:
+        shutil.copytree(dense.task_dir, draft.task_dir, dirs_exist_ok=True)
+        shutil.copytree(model, draft.model_dir, dirs_exist_ok=True)
+        draft.commit(manifest)
+
+
+def _manifest(this: Run, architecture: Any, engine: str) -> Manifest:
+    from bigray import measure
+
+    return Manifest(
+        name=this.recipe.name,
+        created=now(),
+        task=this.recipe.task,
+        architecture=architecture,
+        engine=engine,
+        recipe=this.recipe.model_dump(mode="json"),
+        hardware=measure.hardware(),
+        versions=measure.versions(),
+    )
+
+
+def _recover(task: Task, network: Any, teacher: Any, rows: Any, recipe: Recipe) -> None:
+    from bigray.train.recover import recover
+
+    recover(task, network, teacher, rows, recipe, epochs=recipe.compress.recover_epochs)
+
+
+def _dense_done(this: Run) -> tuple[Artifact | None, list[dict[str, Any]]]:
+    folder = _train_folder(this)
+    if not (folder / "dense" / MANIFEST).is_file():
+        return None, []
+    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    return Artifact.open(folder / "dense"), history
+
+
+def _train_folder(this: Run) -> Path:
+    return this.directory / f"train-{_digest(this.recipe, 'train')}"
+
+
+def _digest(recipe: Recipe, stage: str) -> str:
+    parts = ["task", "seed", "data", "model", "train"] + (["compress"] if stage == "search" else [])
+    content = recipe.model_dump(mode="json", include=set(parts))
+    content["train"].pop("max_failures", None)
+    content["files"] = [_stamp(source) for source in (recipe.data.train, recipe.data.validation, recipe.data.test)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _stamp(source: Any) -> Any:
+    # a changed file is another data set; a folder is taken by its own time stamp
+    if isinstance(source, list):
+        return [_stamp(item) for item in source]
+    path = Path(source) if isinstance(source, str) else None
+    if path is None or not path.exists():
+        return source
+    stat = path.stat()
+    return [str(path), stat.st_size, stat.st_mtime_ns]
+
+
+def _plain(metrics: dict[str, Estimate]) -> dict[str, Any]:
+    return {name: estimate.model_dump() for name, estimate in metrics.items()}

@@ -1,0 +1,66 @@
+"""A task and a session: rows in, answers out. Evaluation, serving and `bigray predict` all answer through this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigray import plugins
+from bigray.artifact import Artifact
+from bigray.engines.base import Program, Session
+from bigray.models.base import Architecture, build
+from bigray.schemas import Wire
+from bigray.tasks.base import Row, Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Answers rows with a loaded model."""
+
+    task: Task
+    session: Session
+
+    def predict(self, rows: Sequence[Row], parameters: Wire | None = None) -> list[Any]:
+        """Return one answer per row; rows go through the model as one batch."""
+        batch = self.task.encode(rows)
+        return self.task.decode(self.session.run(batch), batch, parameters)
+
+
+def open_artifact(directory: str | Path, *, threads: int = 1, verify: bool = True) -> Predictor:
+    """Load an artifact folder into a ready predictor.
+
+    Raises:
+        ArtifactError: Not an artifact, or one of a newer format.
+        ArtifactCorrupt: A file differs from its recorded sha256.
+        MissingPackage: The engine of the artifact is not installed.
+    """
+    artifact = Artifact.open(directory, verify=verify)
+    task = load_task(artifact.manifest.task, artifact.task_dir)
+    session = load_session(task, artifact.manifest.architecture, artifact.manifest.engine, artifact.model_dir, threads)
+    return Predictor(task, session)
+
+
+def load_task(name: str, directory: Path) -> Task:
+    """Read a task's saved state."""
+    task: Task = plugins.load("bigray.tasks", name).TASK.load(directory)
+    return task
+
+
+def load_session(task: Task, architecture: Architecture, engine: str, model_dir: Path, threads: int = 1) -> Session:
+    """Load exported model files with their engine."""
+    runtime = plugins.load("bigray.engines", engine).ENGINE
+    session: Session = runtime.load(
+        model_dir, threads=threads, program=lambda: program(task, build(architecture, pretrained=False))
+    )
+    return session
+
+
+def program(task: Task, network: nn.Module) -> Program:
+    """Bundle a network with what an engine needs to export it."""
+    example = task.encode(task.example(2))
+    return Program(network, task.forward, task.inputs, task.outputs, task.dynamic, example)

@@ -1,0 +1,129 @@
+"""What a run found out: the content of ``results.json``, which the report, the demo and benchmarks read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bigray.artifact import Step, write_atomically
+
+
+class Estimate(BaseModel):
+    """A metric with its 95 % bootstrap confidence interval."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    value: float
+    low: float
+    high: float
+    rows: int
+
+
+class Latency(BaseModel):
+    """Measured speed of one model at one batch size."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    batch_size: int
+    threads: int
+    p50_ms: float
+    p95_ms: float
+    items_per_s: float
+    spread: float
+    """Interquartile range over median, of single runs: how noisy the machine was."""
+    runs: int
+
+
+class Variant(BaseModel):
+    """One model, measured: the dense one, or a candidate of the search."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    engine: str
+    steps: tuple[Step, ...] = ()
+    metrics: dict[str, Estimate] = {}
+    latency: list[Latency] = []
+    """One per batch size, the deciding one first."""
+    speedup: float = 1.0
+    """How many times faster than the dense torch_eager model, measured interleaved with it."""
+    size_bytes: int = 0
+
+    @property
+    def label(self) -> str:
+        """Short name, e.g. ``openvino: prune_structured(ratio=0.3) + quantize_static``."""
+        parts = []
+        for step in self.steps:
+            knobs = ", ".join(f"{key}={_short(value)}" for key, value in step.knobs.items())
+            parts.append(f"{step.method}({knobs})" if knobs else step.method)
+        return f"{self.engine}: {' + '.join(parts) if parts else 'no compression'}"
+
+
+class Trial(BaseModel):
+    """One candidate of the search, finished or failed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    number: int
+    status: Literal["ok", "failed", "skipped"]
+    variant: Variant
+    drop_points: float | None = None
+    """How far the primary metric fell on the validation split, in points; negative when it rose."""
+    reason: str | None = None
+    """Why it failed, or why it was not chosen."""
+    seconds: float = 0.0
+    on_front: bool = False
+    chosen: bool = False
+
+
+class Verdict(BaseModel):
+    """The check of the winner on rows that neither training nor search saw, in a fresh process."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    qualified: bool
+    reason: str
+    max_drop: float
+    drop_points: float | None = None
+    drop_low: float | None = None
+    """Lower end of the 95 % bootstrap interval of the drop (paired over rows), in points."""
+    drop_high: float | None = None
+    speedup: float | None = None
+    rows: int = 0
+
+
+class Results(BaseModel):
+    """One run, whole."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    task: str
+    metric: str
+    higher_is_better: bool
+    max_drop: float
+    started: str
+    """UTC, ISO 8601."""
+    seconds: dict[str, float] = {}
+    """Stage -> wall time."""
+    rows: dict[str, int] = {}
+    """Split -> number of rows."""
+    history: list[dict[str, Any]] = []
+    """One entry per epoch: epoch, loss, learning_rate, seconds, rows, and validation metrics."""
+    dense: Variant | None = None
+    chosen: Variant | None = None
+    trials: list[Trial] = []
+    verdict: Verdict | None = None
+    artifact: str | None = None
+    """Folder of the artifact handed out, relative to the run's folder."""
+    hardware: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    recipe: dict[str, Any] = {}
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, atomically."""
+        write_atomically(path, self.model_dump_json(indent=2))
+
+    @classmethod
+    def open(cls, path: Path) -> Results:
+        """Read back what `save` wrote."""
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

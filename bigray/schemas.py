@@ -1,0 +1,108 @@
+"""What goes over the wire, per task: the parameters a caller may send and the answer a caller gets.
+
+The shapes are those of the Hugging Face inference tasks, so that ``huggingface_hub.InferenceClient`` reads them
+unmodified. Source: https://huggingface.co/docs/inference-providers/tasks/index. The service and the client both use
+this file; it imports neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Wire(BaseModel):
+    """Strict and closed: no silent conversions, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Label(Wire):
+    """A class and how sure the model is of it."""
+
+    label: str
+    score: Finite
+    """Probability (or raw score when ``function_to_apply`` is ``none``)."""
+
+
+class Box(Wire):
+    """Corners in pixels of the original image; x to the right, y down, from the top left corner."""
+
+    xmin: Finite
+    ymin: Finite
+    xmax: Finite
+    ymax: Finite
+
+
+class Detection(Wire):
+    """One object found in an image."""
+
+    label: str
+    score: Finite
+    box: Box
+
+
+class Chunk(Wire):
+    """A stretch of speech."""
+
+    text: str
+    timestamp: tuple[Finite, Finite]
+    """Start and end in seconds."""
+
+
+class Transcript(Wire):
+    """What was said."""
+
+    text: str
+    chunks: list[Chunk] | None = None
+    """Present when ``return_timestamps`` was asked for."""
+
+
+class ClassificationParameters(Wire):
+    """Settings of text and image classification."""
+
+    function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
+    """Function from raw scores to scores; by default what the model was trained with."""
+    top_k: int | None = Field(None, ge=1, le=10_000)
+    """Labels returned, best first; by default all for text and 5 for images."""
+
+
+class DetectionParameters(Wire):
+    """Settings of object detection."""
+
+    threshold: Finite = Field(0.5, ge=0, le=1)
+    """Objects below this score are left out."""
+
+
+class TranscriptionParameters(Wire):
+    """Settings of speech recognition."""
+
+    return_timestamps: bool = False
+    """Also return when each word was said."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The wire form of one task."""
+
+    task: str
+    field: Literal["text", "image", "audio"]
+    """What one input is; also the name of the row's field that holds it."""
+    parameters: type[Wire]
+    output: TypeAdapter[Any]
+    """Checks and serialises the answer for one input."""
+
+
+CONTRACTS: dict[str, Contract] = {
+    contract.task: contract
+    for contract in (
+        Contract("text_classification", "text", ClassificationParameters, TypeAdapter(list[Label])),
+        Contract("image_classification", "image", ClassificationParameters, TypeAdapter(list[Label])),
+        Contract("object_detection", "image", DetectionParameters, TypeAdapter(list[Detection])),
+        Contract("automatic_speech_recognition", "audio", TranscriptionParameters, TypeAdapter(Transcript)),
+    )
+}

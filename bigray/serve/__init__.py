@@ -1,0 +1,1 @@
+"""Serving: a compressed model behind HTTP, on Ray Serve."""

@@ -1,0 +1,228 @@
+"""Puts models on Ray Serve, takes them off, and writes and checks Serve YAML files."""
+
+from __future__ import annotations
+
+import difflib
+import time
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import ray
+import yaml
+from pydantic import BaseModel, ValidationError
+from ray import serve
+from ray.serve.config import ControllerOptions, HTTPOptions
+from ray.serve.schema import ServeDeploySchema
+
+from bigray.artifact import Artifact
+from bigray.errors import NotFound, RecipeError, ServiceError
+from bigray.recipe import Serve
+from bigray.serve import edge
+from bigray.serve.app import IndexArgs, ServeArgs, build, index
+from bigray.serve.index import APPLICATION
+
+HOST, PORT = "127.0.0.1", 8000
+"""Where proxies listen by default: this machine only."""
+ROUTE_TIMEOUT_S = 15.0
+_ENVIRONMENT = {edge.CALLBACK: edge.IMPORT_PATH}
+
+
+def deploy(
+    artifact: str | Path,
+    name: str,
+    *,
+    settings: Serve | None = None,
+    address: str | None = None,
+    host: str = HOST,
+    port: int = PORT,
+) -> str:
+    """Serve an artifact and return its URL once it answers; a model of that name is replaced without a gap.
+
+    Args:
+        artifact: Folder of the artifact, at a path that all nodes see.
+        name: Name in the URL.
+        settings: Replicas, queues and batches; by default those of the recipe in the artifact.
+        address: Ray cluster to join; by default the one this process is in, else a running one, else a new local one.
+        host: Address to listen on, when Serve does not run yet.
+        port: Port to listen on, when Serve does not run yet.
+
+    Raises:
+        ArtifactError, ArtifactCorrupt: Found before anything is started.
+        ServiceError: The model did not become ready.
+    """
+    return deploy_all({name: artifact}, settings=settings, address=address, host=host, port=port)[name]
+
+
+def deploy_all(
+    models: Mapping[str, str | Path],
+    *,
+    settings: Serve | None = None,
+    address: str | None = None,
+    host: str = HOST,
+    port: int = PORT,
+) -> dict[str, str]:
+    """Serve several artifacts (name -> folder), started side by side; return name -> URL. Otherwise as `deploy`."""
+    over = settings.model_dump(mode="json") if settings is not None else {}
+    targets = []
+    for name, artifact in models.items():
+        folder = Path(artifact).resolve()
+        Artifact.open(folder)
+        application = build(ServeArgs(artifact=str(folder), name=name, settings=over))
+        targets.append(serve.RunTarget(application, name, f"/models/{name}"))
+    start(address=address, host=host, port=port)
+    if APPLICATION not in serve.status().applications:
+        targets.append(serve.RunTarget(index(IndexArgs()), APPLICATION, "/"))
+    try:
+        serve.run_many(targets)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()
+        raise ServiceError(
+            f"A model did not become ready: {reason[-1] if reason else error!r} "
+            "The replica's log in Ray's session folder has the traceback."
+        ) from error
+    urls = {name: f"{base_url()}/models/{name}" for name in models}
+    for url in urls.values():
+        _wait_for_route(url)
+    return urls
+
+
+def _wait_for_route(url: str) -> None:
+    # the proxy hears of a new route a moment after the application runs; until then it answers 404
+    until = time.monotonic() + ROUTE_TIMEOUT_S
+    while True:
+        try:
+            if httpx.get(f"{url}/healthz", timeout=ROUTE_TIMEOUT_S).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        if time.monotonic() > until:
+            raise ServiceError(f"{url} does not answer, although its replicas run. Does another service hold its port?")
+        time.sleep(0.1)
+
+
+def start(*, address: str | None = None, host: str = HOST, port: int = PORT) -> None:
+    """Start Serve with bigray's edge in its proxies, or join it where it runs already."""
+    if not ray.is_initialized():
+        ray.init(address=address, log_to_driver=False)
+    serve.start(
+        proxy_location="EveryNode",
+        http_options=HTTPOptions(host=host, port=port),
+        controller_options=ControllerOptions(runtime_env={"env_vars": _ENVIRONMENT}),
+    )
+
+
+def undeploy(name: str) -> None:
+    """Take a model off.
+
+    Raises:
+        NotFound: It is not there.
+    """
+    running = status()
+    if name not in running:
+        raise NotFound(f"There is no model {name!r} to take off. Running: {', '.join(running) or 'none'}.")
+    serve.delete(name)
+
+
+def status() -> dict[str, str]:
+    """Return name -> status (``RUNNING``, ``DEPLOYING``, ``DEPLOY_FAILED``, ...) of every model."""
+    found = serve.status().applications
+    return {name: app.status.value for name, app in sorted(found.items()) if name != APPLICATION}
+
+
+def base_url() -> str:
+    """Return the address of the proxy on this machine."""
+    from ray.serve.context import _get_global_client  # where Serve keeps the port that it really took
+
+    http = _get_global_client().http_config
+    host = "127.0.0.1" if http.host in {"0.0.0.0", "::", None} else http.host
+    return f"http://{host}:{http.port}"
+
+
+def config_for(
+    models: dict[str, str], *, settings: dict[str, dict[str, Any]] | None = None, host: str = HOST, port: int = PORT
+) -> dict[str, Any]:
+    """Return a Serve config (for ``serve deploy`` or KubeRay's serveConfigV2) of models: name -> artifact folder."""
+    applications = [_application(APPLICATION, "/", "index", {})]
+    for name, artifact in models.items():
+        args: dict[str, Any] = {"artifact": artifact, "name": name}
+        if over := (settings or {}).get(name):
+            args["settings"] = over
+        applications.append(_application(name, f"/models/{name}", "build", args))
+    config = {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": host, "port": port},
+        "controller_options": {"runtime_env": {"env_vars": dict(_ENVIRONMENT)}},
+        "applications": applications,
+    }
+    check_config(config)
+    return config
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read and check a Serve YAML file.
+
+    Raises:
+        RecipeError: As `check_config`.
+    """
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise RecipeError(f"{str(path)!r} cannot be read: {error}.") from None
+    check_config(config)
+    return dict(config)
+
+
+def check_config(config: Any) -> None:
+    """Check a Serve config more strictly than Ray, which takes unknown keys in silence.
+
+    Raises:
+        RecipeError: Unknown key (with the nearest known one), wrong value, or a route that is not the model's own.
+    """
+    if not isinstance(config, dict):
+        raise RecipeError("A Serve config is a mapping with applications.")
+    _check_keys(config, ServeDeploySchema, "")
+    try:
+        ServeDeploySchema.model_validate(config)
+        for i, application in enumerate(config.get("applications", [])):
+            if application.get("import_path") == "bigray.serve.app:build":
+                args = ServeArgs.model_validate(application.get("args") or {})
+                Serve.model_validate(args.settings)
+                if application.get("route_prefix") != f"/models/{args.name}" or application.get("name") != args.name:
+                    raise RecipeError(
+                        f"applications.{i}: name must be {args.name!r} and route_prefix '/models/{args.name}'.",
+                        pointer=f"applications.{i}.route_prefix",
+                    )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"{where}: {first['msg']}.", pointer=where) from None
+
+
+def _application(name: str, route: str, builder: str, args: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "route_prefix": route, "import_path": f"bigray.serve.app:{builder}", "args": args}
+
+
+def _check_keys(value: Any, kind: type[BaseModel], where: str) -> None:
+    fields = {field.alias or name: field for name, field in kind.model_fields.items()}
+    for key, child in value.items():
+        path = f"{where}.{key}".lstrip(".")
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            raise RecipeError(f"{path}: unknown key.{guess} Known here: {', '.join(sorted(fields))}.", pointer=path)
+        inner = _model_in(fields[key].annotation)
+        if inner is None:
+            continue
+        for i, item in enumerate(child if isinstance(child, list) else [child]):
+            if isinstance(item, dict):
+                _check_keys(item, inner, f"{path}.{i}" if isinstance(child, list) else path)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the pydantic model somewhere inside a type such as ``list[Model] | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)

@@ -1,0 +1,94 @@
+"""What stands at ``/``: the list of models, for people, for programs, and for clients that look for one by task.
+
+::
+
+    GET /          names and addresses
+    GET /models    {"object": "list", "data": [{"id", "object", "task", "engine", "status", "url", ...}]}
+    GET /healthz   200
+
+Every other path is answered 404 as a problem document, so whatever is not a problem document did not come from bigray.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+from ray import serve
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from bigray.errors import BigrayError, MethodNotAllowed, NotFound, ServiceError
+from bigray.serve.problems import problem_response, request_id
+
+CACHE_S = 1.0
+"""Age at which the list is asked for again."""
+APPLICATION = "_index"
+"""Name of the application; no model can be called so."""
+_KEPT = ("task", "engine", "steps", "labels", "version", "created")
+_ASK_TIMEOUT_S = 3.0
+
+
+class Index:
+    """Lists the models that run."""
+
+    def __init__(self) -> None:
+        self._models: list[dict[str, Any]] = []
+        self._read_at = -CACHE_S
+        self._known: dict[tuple[str, float], dict[str, Any]] = {}
+        """Application and time of its deployment -> what its replica said of it."""
+        self._lock = asyncio.Lock()
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one HTTP request."""
+        identity = request_id(request.headers.get("x-request-id"))
+        try:
+            response = await self._route(request)
+        except BigrayError as error:
+            allowed = {"allow": "GET, HEAD"} if isinstance(error, MethodNotAllowed) else None
+            response = problem_response(error, identity, allowed)
+        except Exception:
+            response = problem_response(ServiceError("The list of models cannot be read now."), identity)
+        if "x-request-id" not in request.headers:
+            response.headers["x-request-id"] = identity
+        return response
+
+    async def _route(self, request: Request) -> Response:
+        path = request.url.path.rstrip("/")
+        if path not in {"", "/models", "/healthz"}:
+            if path.startswith("/models/"):
+                raise NotFound("There is no model of this name. GET /models lists them.")
+            raise NotFound("There is no such path. GET / says what there is.")
+        if request.method not in {"GET", "HEAD"}:
+            raise MethodNotAllowed("Use GET here, and POST at the address of a model.")
+        if path == "/healthz":
+            return JSONResponse({"status": "ok"})
+        models = await self._list()
+        if path == "/models":
+            return JSONResponse({"object": "list", "data": models})
+        return JSONResponse({"service": "bigray", "models": {model["id"]: model["url"] for model in models}})
+
+    async def _list(self) -> list[dict[str, Any]]:
+        async with self._lock:
+            if time.monotonic() - self._read_at >= CACHE_S:
+                status = await asyncio.to_thread(serve.status)
+                own = {name: app for name, app in status.applications.items() if not name.startswith("_")}
+                self._models = [await self._describe(name, app) for name, app in sorted(own.items())]
+                self._read_at = time.monotonic()
+            return self._models
+
+    async def _describe(self, name: str, app: Any) -> dict[str, Any]:
+        key = (name, app.last_deployed_time_s)
+        running = any(
+            str(getattr(state, "value", state)) == "RUNNING" and count
+            for deployment in app.deployments.values()
+            for state, count in deployment.replica_states.items()
+        )
+        if key not in self._known and running:  # asking a model of no replicas would start one
+            self._known = {old: said for old, said in self._known.items() if old[0] != name}
+            try:
+                said = await asyncio.wait_for(serve.get_app_handle(name).describe.remote(), _ASK_TIMEOUT_S)
+                self._known[key] = {field: said[field] for field in _KEPT}
+            except Exception:  # the model is busy or going away; its name is listed all the same
+                pass
+        entry = {"id": name, "object": "model", "url": f"/models/{name}", "status": app.status.value}
+        return entry | self._known.get(key, {"task": next(iter(app.deployments), None), "engine": None})

@@ -1,0 +1,253 @@
+"""One model answering HTTP: read, parse, batch, infer, render. No Ray here; `bigray.serve.app` wraps it.
+
+::
+
+    GET  /models/NAME           what is served: task, engine, compression steps, versions, process
+    GET  /models/NAME/healthz   200 while inferences come to an end
+    POST /models/NAME           predict, in the dialect that the path belongs to
+
+A replica verifies its artifact, loads it and runs it at several sizes before it is ready. Of the engines only
+torch_eager imports torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import logging
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from bigray import plugins
+from bigray.artifact import MANIFEST, Artifact, Manifest
+from bigray.errors import (
+    BigrayError,
+    DeadlineExceeded,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    RequestError,
+    ServiceError,
+)
+from bigray.predictor import Predictor, open_artifact
+from bigray.recipe import Serve
+from bigray.schemas import Wire
+from bigray.serve import limits
+from bigray.serve.batcher import Answers, Batcher
+from bigray.serve.dialects.base import Call, Dialect
+from bigray.serve.problems import problem_response, request_id
+
+log = logging.getLogger("ray.serve")
+
+INLINE_BYTES = 32 * 1024
+"""Bodies up to this size are parsed on the event loop: handing them to a thread would take longer."""
+
+
+class Replica:
+    """A loaded model behind `answer`; everything that takes time runs in threads."""
+
+    def __init__(self, name: str, predictor: Predictor, manifest: Manifest, version: str, settings: Serve) -> None:
+        self.name = name
+        self.predictor = predictor
+        self.manifest = manifest
+        self.version = version
+        self.settings = settings
+        self.contract = predictor.task.contract
+        self.dialects: list[Dialect] = [
+            plugins.load("bigray.serve.dialects", dialect).DIALECT for dialect in plugins.names("bigray.serve.dialects")
+        ]
+        self.batcher = Batcher(
+            self._infer,
+            predictor.task.item_bytes,
+            max_size=settings.max_batch_size,
+            wait_s=settings.batch_wait_ms / 1000,
+            max_waiting=max(settings.max_queued_requests, limits.MAX_ITEMS),
+        )
+        self._threads = ThreadPoolExecutor(max(1, math.ceil(settings.cpus)), thread_name_prefix="parse")
+        self._started = time.time()
+
+    @classmethod
+    def open(cls, directory: str, name: str, settings: Serve) -> Replica:
+        """Verify and load an artifact, and warm it up.
+
+        Raises:
+            ArtifactError, ArtifactCorrupt, MissingPackage: As `bigray.predictor.open_artifact`.
+        """
+        predictor = open_artifact(directory, threads=max(1, int(settings.cpus)))
+        manifest = Artifact.open(directory, verify=False).manifest
+        version = hashlib.sha256((Path(directory) / MANIFEST).read_bytes()).hexdigest()[:12]
+        replica = cls(name, predictor, manifest, version, settings)
+        replica.warm_up()
+        return replica
+
+    def warm_up(self) -> None:
+        """Run single rows and full batches of several lengths: first runs compile, allocate and fill caches."""
+        task = self.predictor.task
+        sizes = (4, None, 100) if self.contract.field == "text" else (None,)
+        for count in sorted({1, 2, self.settings.max_batch_size}):
+            for size in sizes:
+                self.predictor.predict(task.example(count, size))
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays: the collector need not walk it again and again
+
+    async def answer(self, request: Request) -> Response:
+        """Answer one HTTP request. Never raises but for cancellation: what goes wrong becomes a problem document."""
+        identity = request_id(request.headers.get("x-request-id"))
+        path = request.url.path.removeprefix(request.scope.get("root_path", "")).rstrip("/")
+        dialect = next((dialect for dialect in self.dialects if dialect.matches(path)), None)
+        try:
+            response = await self._route(request, path, dialect)
+        except MethodNotAllowed as error:
+            allowed = "GET, HEAD" if path == "/healthz" else "GET, HEAD, POST"
+            response = self._problem(error, identity, dialect, {"allow": allowed})
+        except BigrayError as error:
+            response = self._problem(error, identity, dialect)
+        except ClientDisconnect:
+            response = self._problem(RequestError("The connection closed before the body ended."), identity, dialect)
+        except Exception as error:
+            _log_bug(error, identity)
+            failure = ServiceError(f"The service failed on this request; its log has the details under {identity}.")
+            response = self._problem(failure, identity, dialect)
+        if "x-request-id" not in request.headers:  # Serve's proxy adds the header to every request, and to the response
+            response.headers["x-request-id"] = identity
+        return response
+
+    async def check_health(self) -> None:
+        """Run one small inference; raise when it fails or when an earlier one never ended."""
+        limit_s = 2 * self.settings.timeout_s
+        if self.batcher.busy_s > limit_s:
+            raise RuntimeError(f"An inference has been running for {self.batcher.busy_s:.0f} s.")
+        example = self.predictor.task.example(1)
+        await asyncio.wait_for(asyncio.to_thread(self.predictor.predict, example), limit_s)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is served and by which process."""
+        manifest = self.manifest
+        state = self.predictor.task.state.model_dump(mode="json")
+        return {
+            "id": self.name,
+            "object": "model",
+            "task": manifest.task,
+            "engine": manifest.engine,
+            "steps": [step.model_dump(mode="json") for step in manifest.steps],
+            "labels": state.get("labels"),
+            "version": self.version,
+            "created": manifest.created,
+            "metrics": manifest.metrics,
+            "latency": manifest.latency,
+            "size_bytes": manifest.size_bytes,
+            "limits": {
+                "max_body_bytes": self.settings.max_body_bytes,
+                "max_items": limits.MAX_ITEMS,
+                "timeout_s": self.settings.timeout_s,
+            },
+            "process": {
+                "pid": os.getpid(),
+                "rss_bytes": _rss_bytes(),
+                "uptime_s": round(time.time() - self._started, 1),
+                "torch_imported": "torch" in sys.modules,
+            },
+        }
+
+    async def _route(self, request: Request, path: str, dialect: Dialect | None) -> Response:
+        reading = request.method in {"GET", "HEAD"}
+        if path == "/healthz":
+            if not reading:
+                raise MethodNotAllowed("Use GET.")
+            if self.batcher.busy_s > 2 * self.settings.timeout_s:
+                raise Overloaded("An inference does not come to an end; this replica is about to be replaced.")
+            return JSONResponse({"status": "ok"})
+        if dialect is None:
+            raise NotFound(f"Model {self.name!r} has no such path. It answers POST and GET at its own address.")
+        if reading:
+            return JSONResponse(self.describe())
+        if request.method != "POST":
+            raise MethodNotAllowed("Use POST to predict, GET to see what is served.")
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                return await self._predict(request, dialect)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"No answer within {self.settings.timeout_s:g} s, the limit of this model. Send less, or try later.",
+                retry_after_s=1,
+            ) from None
+
+    async def _predict(self, request: Request, dialect: Dialect) -> Response:
+        deadline = time.monotonic() + self.settings.timeout_s
+        with self.batcher.arriving():
+            headers = request.headers
+            limits.check_encoding(headers.get("content-encoding"))
+            body = await limits.read_body(request.stream(), headers.get("content-length"), self.settings.max_body_bytes)
+            parts = (body, headers.get("content-type"), self.contract)
+            if len(body) <= INLINE_BYTES:
+                call = dialect.parse(*parts)
+            else:
+                call = await asyncio.get_running_loop().run_in_executor(self._threads, dialect.parse, *parts)
+        answers = await self.batcher.submit(call.rows, call.parameters, deadline)
+        for index, answer in enumerate(answers):
+            if isinstance(answer, Exception):
+                raise _of_item(answer, index, call)
+        return Response(dialect.render(answers, call, self.contract), media_type="application/json")
+
+    def _infer(self, rows: Sequence[dict[str, Any]], parameters: Wire | None) -> Answers:
+        """Answer a batch. When it fails, find the rows that cannot be encoded, and run the others without them."""
+        try:
+            answers = self.predictor.predict(rows, parameters)
+            return [self.contract.output.validate_python(answer) for answer in answers]
+        except Exception as error:
+            if len(rows) == 1:
+                return [error]
+        failures = [self._encoding_error(row) for row in rows]
+        good = [row for row, failure in zip(rows, failures, strict=True) if failure is None]
+        if len(good) == len(rows):  # encoding is not to blame
+            return [answer for row in rows for answer in self._infer([row], parameters)]
+        rest = iter(self._infer(good, parameters) if good else [])
+        return [next(rest) if failure is None else failure for failure in failures]
+
+    def _encoding_error(self, row: dict[str, Any]) -> Exception | None:
+        try:
+            self.predictor.task.encode([row])
+        except Exception as error:
+            return error
+        return None
+
+    def _problem(
+        self, error: BigrayError, identity: str, dialect: Dialect | None, headers: dict[str, str] | None = None
+    ) -> Response:
+        extra = dict(headers or {})
+        if error.status == 415 and dialect is not None:
+            extra |= {"accept-post": dialect.accepts(self.contract), "accept-encoding": "identity"}
+        return problem_response(error, identity, extra, dialect.problem(error, identity) if dialect else None)
+
+
+def _of_item(error: Exception, index: int, call: Call) -> Exception:
+    """Point an error of one row at its place in the request."""
+    if not isinstance(error, BigrayError):
+        return error
+    pointer = f"/inputs/{index}" if call.many else "/inputs"
+    return type(error)(error.detail, code=error.code, pointer=pointer, retry_after_s=error.retry_after_s)
+
+
+def _log_bug(error: Exception, identity: str) -> None:
+    # the frames and the kind, not the message: messages of foreign libraries may quote what was sent
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("request %s failed with %s\n%s", identity, type(error).__name__, frames)
+
+
+def _rss_bytes() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

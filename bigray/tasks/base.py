@@ -1,0 +1,191 @@
+"""The contract of a task, and the life of a batch.
+
+A task is a noun: it knows its data, its network and its answer, and no verb. The verbs (train, compress, serve) know
+this contract and no task. One batch lives like this::
+
+    rows      list of dicts                     {"text": "a fine film", "label": "positive"}
+      │ encode    numpy, no torch               the same code in the training loop and in the serving replica
+    batch     dict of arrays                    {"input_ids": (N, T) int64, "attention_mask": (N, T), "target": (N,)}
+      │ forward   torch, in training            or Session.run of an engine, in serving
+    outputs   dict of arrays                    {"logits": (N, C) float32}
+      ├ loss      torch scalar                  training only
+      └ decode    numpy, no torch               [[Label(label="positive", score=0.98), ...], ...]
+          │ score
+    metrics   dict of floats                    {"accuracy": 0.91}
+
+What a task learns from its training rows (label names, a tokenizer, the sample rate) is its `State`: frozen data that
+is written next to the weights and read back by replicas. `inputs` names the arrays of a batch that the network takes;
+every other array is a target. Sizes: N rows, T steps in time, C classes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from bigray.models.base import Architecture
+from bigray.recipe import Data, Model
+from bigray.schemas import CONTRACTS, Contract, Wire
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Row = dict[str, Any]
+"""One example: the fields of the task, e.g. ``text`` and ``label``; images and audio are the bytes of a file."""
+Batch = dict[str, np.ndarray]
+"""Arrays whose first axis is the row."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good a model is, between 0 and 1 unless said otherwise."""
+
+    name: str
+    higher_is_better: bool = True
+
+    def drop(self, dense: float, candidate: float) -> float:
+        """Return how much worse the candidate is, in points (hundredths); negative when it is better."""
+        return 100.0 * ((dense - candidate) if self.higher_is_better else (candidate - dense))
+
+
+class State(BaseModel):
+    """What a task learned from its training rows and its recipe; JSON in the artifact."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Task(ABC):
+    """One task with its learned state. Subclasses live one per file; the file sets ``TASK`` to its class."""
+
+    name: ClassVar[str]
+    """File name, key in recipes and in `bigray.schemas.CONTRACTS`."""
+    fields: ClassVar[Mapping[str, str]]
+    """Fields of a row -> what they are, e.g. ``{"text": "the text", "label": "its class"}``. Sources must fill them."""
+    primary: ClassVar[Metric]
+    """The metric that budgets and searches go by."""
+    inputs: ClassVar[tuple[str, ...]]
+    """Arrays the network takes, in order."""
+    outputs: ClassVar[tuple[str, ...]]
+    """Arrays the network returns, in order."""
+    dynamic: ClassVar[Mapping[str, Mapping[int, str]]]
+    """Input array -> axis -> name of an axis whose size varies; the same name means the same size."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Recipe values this task sets by itself, under the user's own."""
+    model_type: ClassVar[str | None] = None
+    """``transformer`` when the network is one; quantizers treat attention with care then. See `quantization_hint`."""
+
+    State: ClassVar[type[State]]
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    @property
+    def contract(self) -> Contract:
+        """The wire form of this task."""
+        return CONTRACTS[self.name]
+
+    @classmethod
+    @abstractmethod
+    def prepare(cls, data: Data, model: Model, rows: Sequence[Row]) -> Self:
+        """Learn the state from training rows (up to 100,000 of them are given, without media bytes where possible).
+
+        Raises:
+            DataError: The rows cannot serve this task (a single class, no text, ...).
+            ModelNotFound: The tokenizer or configuration of a pretrained model cannot be had.
+        """
+
+    @abstractmethod
+    def architecture(self, model: Model) -> Architecture:
+        """Say which network fits this state, every dimension filled in.
+
+        Raises:
+            RecipeError: The network does not suit the task.
+        """
+
+    @abstractmethod
+    def encode(self, rows: Sequence[Row]) -> Batch:
+        """Turn rows into arrays: the `inputs`, and the targets when every row has them. Numpy only.
+
+        The answer for a row must not depend on its neighbours in the batch.
+
+        Raises:
+            InvalidInput: A row cannot be read (not an image, empty text, ...).
+            TooLarge, UnsupportedMedia: Media over a limit or of a kind not accepted.
+        """
+
+    @abstractmethod
+    def forward(self, network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Run the network on the `inputs` of a batch; return its `outputs`. Must be exportable (no data-dependent Python)."""
+
+    @abstractmethod
+    def loss(
+        self, outputs: Mapping[str, torch.Tensor], batch: Mapping[str, torch.Tensor], smoothing: float = 0.0
+    ) -> torch.Tensor:
+        """Return the scalar training loss, the mean over rows."""
+
+    @abstractmethod
+    def decode(self, outputs: Batch, batch: Batch, parameters: Wire | None = None) -> list[Any]:
+        """Turn output arrays into one answer per row, of the type `contract.output` checks. Numpy only."""
+
+    @abstractmethod
+    def score(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
+        """Compare answers with the rows' truth; return every metric, `primary` among them."""
+
+    @abstractmethod
+    def example(self, count: int, size: int | None = None) -> list[Row]:
+        """Return rows without truth, made here, for warm-up, export and timing; ``size`` in the task's own unit."""
+
+    def distance(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        taught: Mapping[str, torch.Tensor],
+        batch: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """Return how far outputs are from a teacher's, a scalar for distillation.
+
+        ``logits`` over classes in the last axis: Kullback-Leibler divergence at temperature 2 (arXiv 1503.02531);
+        other outputs: squared error in units of the teacher's variance.
+        """
+        from torch.nn import functional
+
+        total = None
+        for name, value in outputs.items():
+            if name == "logits":
+                student = functional.log_softmax(value / 2.0, -1).flatten(0, -2)
+                teacher = functional.log_softmax(taught[name] / 2.0, -1).flatten(0, -2)
+                part = 4.0 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+            else:
+                part = functional.mse_loss(value, taught[name]) / taught[name].var().clamp(min=1e-6)
+            total = part if total is None else total + part
+        if total is None:
+            raise ValueError("The network returned no outputs.")
+        return total
+
+    def for_scoring(self) -> Wire | None:
+        """Parameters of `decode` when answers are scored (detection wants low-scoring boxes too)."""
+        return None
+
+    def keep(self, network: nn.Module) -> list[str]:
+        """Return the names of modules whose output width no method may change (the head)."""
+        return []
+
+    def item_bytes(self, row: Row) -> int:
+        """Return how much a row weighs in a batch; rows of about the same weight batch well."""
+        value = row[self.contract.field]
+        return len(value)
+
+    def save(self, directory: Path) -> None:
+        """Write the state (and in subclasses the tokenizer) into an existing, empty directory."""
+        (directory / "task.json").write_text(self.state.model_dump_json(indent=2), encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read back what `save` wrote."""
+        return cls(cls.State.model_validate_json((directory / "task.json").read_text(encoding="utf-8")))

@@ -1,0 +1,232 @@
+"""Object detection: an image in; labels, scores and boxes of the objects in it out.
+
+The network is bigray's own `detector`, FCOS (Tian et al. 2019, arXiv 1904.01355). An image is fitted into the top left
+corner of a frame of fixed size, aspect kept, and boxes are given in pixels of the original image. Wire form:
+https://huggingface.co/docs/inference-providers/tasks/object-detection.
+
+Sizes: N images, P points over all levels of the frame, C classes, M objects of the image that has most.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from pydantic import Field
+
+from bigray import metrics
+from bigray.errors import DataError, RecipeError
+from bigray.models.base import Architecture, own_architecture
+from bigray.recipe import Data, Model
+from bigray.schemas import Box, Detection, DetectionParameters, Wire
+from bigray.tasks import _boxes, _vision, base
+from bigray.tasks.base import Batch, Metric, Row
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+STRIDES = (8, 16, 32)
+"""Pixels between neighbouring points of each level of the network."""
+LONG_SIDE = 416
+"""Longer side of the frame in pixels, unless the recipe says otherwise."""
+NMS_OVERLAP = 0.6
+"""Of two boxes of one label that overlap more than this, the one with the lower score is dropped (FCOS)."""
+CANDIDATES = 1000
+"""Boxes of each level looked at, best first."""
+MAX_DETECTIONS = 100
+"""Objects in an answer at most, best first."""
+SCORING_THRESHOLD = 0.05
+"""Score from which boxes count when average precision is measured."""
+
+
+class ObjectDetection(base.Task):
+    """See the module's text. Targets: ``boxes`` (N, M, 4) in pixels of the frame, ``target`` (N, M), -1 is padding."""
+
+    name = "object_detection"
+    fields: ClassVar[Mapping[str, str]] = {
+        "image": "the bytes of an image file",
+        "boxes": "corners of the objects, [[xmin, ymin, xmax, ymax], ...] in pixels",
+        "labels": "the class of each object",
+    }
+    primary = Metric("map_50")
+    inputs = ("pixel_values",)
+    outputs = ("class_logits", "distances", "centerness")
+    dynamic: ClassVar[Mapping[str, Mapping[int, str]]] = {"pixel_values": {0: "batch"}}
+    defaults: ClassVar[Mapping[str, Any]] = {"train": {"epochs": 20, "batch_size": 8, "learning_rate": 1e-3}}
+
+    class State(base.State):
+        """Labels and what the network's pixels are."""
+
+        labels: tuple[str, ...]
+        frame: tuple[int, int] = (LONG_SIDE, LONG_SIDE)
+        """Height and width of the network's input in pixels, multiples of the largest stride."""
+        mean: tuple[float, float, float] = _vision.IMAGENET_MEAN
+        """Of red, green and blue, subtracted from pixels from 0 to 1."""
+        std: tuple[float, float, float] = _vision.IMAGENET_STD
+        """Divides the difference."""
+        max_objects: int = Field(MAX_DETECTIONS, ge=1)
+        """Objects in an answer at most."""
+
+    state: State
+
+    @classmethod
+    def prepare(cls, data: Data, model: Model, rows: Sequence[Row]) -> Self:
+        """Learn the labels, and the frame from the usual aspect of the images.
+
+        ``model.input``: ``image_size``, the longer side in pixels, or [height, width].
+        """
+        seen = {str(label) for row in rows for label in row["labels"]}
+        labels = tuple(data.labels or sorted(seen))
+        if not labels:
+            raise DataError("Detection needs at least one object; the training rows have none.")
+        if unknown := sorted(seen - set(labels)):
+            raise DataError(
+                f"Training rows have the label {unknown[0]!r}, which is not in data.labels: {list(labels)}."
+            )
+        return cls(cls.State(labels=labels, frame=_frame(model.input, rows)))
+
+    def architecture(self, model: Model) -> Architecture:
+        """Bigray's detector; ``weights`` may be those of a torchvision classifier of the same trunk."""
+        dims = {"kind": "image", "classes": len(self.state.labels)}
+        return own_architecture(model, dims, default="detector", known=("detector",), task=self.name)
+
+    def encode(self, rows: Sequence[Row]) -> Batch:
+        """Return ``pixel_values`` (N, 3, H, W) float32 and ``size`` (N, 2) int64, the images' own height and width."""
+        images = [_vision.decode_image(row["image"]) for row in rows]
+        framed = [_vision.letterbox(image, self.state.frame) for image in images]
+        size = np.array([image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
+        batch = {"pixel_values": _vision.to_pixels(framed, self.state.mean, self.state.std), "size": size}
+        return batch | self._targets(rows, size)
+
+    def forward(self, network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return ``class_logits`` (N, P, C), ``distances`` (N, P, 4) in strides, ``centerness`` (N, P, 1)."""
+        return dict(zip(self.outputs, network(batch["pixel_values"]), strict=True))
+
+    def loss(
+        self, outputs: Mapping[str, torch.Tensor], batch: Mapping[str, torch.Tensor], smoothing: float = 0.0
+    ) -> torch.Tensor:
+        """FCOS's own loss; ``smoothing`` has no meaning for it."""
+        import torch
+
+        from bigray.models import _fcos
+
+        device = outputs["distances"].device
+        points, strides = (torch.from_numpy(array).to(device) for array in self.grid)
+        return _fcos.loss(
+            outputs["class_logits"],
+            outputs["distances"],
+            outputs["centerness"],
+            points,
+            strides,
+            batch["boxes"],
+            batch["target"],
+        )
+
+    def decode(self, outputs: Batch, batch: Batch, parameters: Wire | None = None) -> list[list[Detection]]:
+        """Return each image's objects, best first, at least as sure as the threshold."""
+        wanted = parameters if isinstance(parameters, DetectionParameters) else DetectionParameters()
+        logits, distances, centerness = (np.asarray(outputs[name], dtype=np.float32) for name in self.outputs)
+        scores = np.sqrt(_sigmoid(logits) * _sigmoid(centerness))
+        return [
+            self._answer(scores[row], distances[row], (int(size[0]), int(size[1])), wanted.threshold)
+            for row, size in enumerate(batch["size"])
+        ]
+
+    def score(self, answers: Sequence[list[Detection]], rows: Sequence[Row]) -> dict[str, float]:
+        """Mean average precision at an overlap of 0.5 (``map_50``), and COCO's mean over 0.5 to 0.95 (``map``)."""
+        labels = [[str(label) for label in row["labels"]] for row in rows]
+        return metrics.detection_map(answers, [row["boxes"] for row in rows], labels)
+
+    def for_scoring(self) -> Wire:
+        """Average precision looks at unsure boxes too."""
+        return DetectionParameters(threshold=SCORING_THRESHOLD)
+
+    def example(self, count: int, size: int | None = None) -> list[Row]:
+        """JPEG files whose longer side has ``size`` pixels (by default the frame's own)."""
+        height, width = self.state.frame
+        scale = (size or max(height, width)) / max(height, width)
+        sides = max(1, round(height * scale)), max(1, round(width * scale))
+        return [{"image": _vision.sample_image(*sides, number)} for number in range(count)]
+
+    def keep(self, network: nn.Module) -> list[str]:
+        """The three layers that make the outputs."""
+        return list(self.outputs)
+
+    @cached_property
+    def grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """The points of all levels, x and y in pixels of the frame (P, 2), and their strides (P,); float32."""
+        return _boxes.grid(self.state.frame, STRIDES)
+
+    def _targets(self, rows: Sequence[Row], size: np.ndarray) -> Batch:
+        if not all("boxes" in row and "labels" in row for row in rows):
+            return {}
+        index = {label: number for number, label in enumerate(self.state.labels)}
+        most = max((len(row["labels"]) for row in rows), default=0)
+        boxes = np.zeros((len(rows), most, 4), dtype=np.float32)
+        target = np.full((len(rows), most), -1, dtype=np.int64)
+        for number, row in enumerate(rows):
+            corners = np.asarray(row["boxes"], dtype=np.float32).reshape(-1, 4) * self._scale(size[number])
+            wide = ((corners[:, 2:] - corners[:, :2]) > 0).all(axis=1)  # a box without area has nothing to learn
+            boxes[number, : len(corners)] = corners
+            names = [index.get(str(label), -1) for label in row["labels"]]
+            target[number, : len(names)] = np.where(wide, names, -1)
+        return {"boxes": boxes, "target": target}
+
+    def _scale(self, size: np.ndarray | tuple[int, int]) -> np.ndarray:
+        """Return the factors from pixels of an image of this (height, width) to pixels of the frame, (4,)."""
+        height, width = _vision.fitted(int(size[0]), int(size[1]), self.state.frame)
+        factors = (width / int(size[1]), height / int(size[0]))
+        return np.array(factors * 2, dtype=np.float32)
+
+    def _answer(
+        self, scores: np.ndarray, distances: np.ndarray, size: tuple[int, int], threshold: float
+    ) -> list[Detection]:
+        points, strides = self.grid
+        point, label = _boxes.best(scores, strides, threshold, CANDIDATES)
+        sure = scores[point, label]
+        reach = distances[point] * strides[point, None]
+        corners = np.concatenate([points[point] - reach[:, :2], points[point] + reach[:, 2:]], axis=1)
+        corners = np.clip(corners / self._scale(size), 0, np.array([size[1], size[0]] * 2, dtype=np.float32))
+        kept = _boxes.suppress(corners, sure, label, NMS_OVERLAP)[: self.state.max_objects]
+        return [
+            Detection(
+                label=self.state.labels[label[k]],
+                score=float(sure[k]),
+                box=Box(**dict(zip(("xmin", "ymin", "xmax", "ymax"), corners[k].tolist(), strict=True))),
+            )
+            for k in kept
+        ]
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(1.0 / (1.0 + np.exp(-logits)))
+
+
+def _frame(settings: Mapping[str, Any], rows: Sequence[Row]) -> tuple[int, int]:
+    """Return (height, width) of the frame: as given, or with the median aspect of the images."""
+    largest = STRIDES[-1]
+    if extra := sorted(set(settings) - {"image_size"}):
+        raise RecipeError(f"model.input.{extra[0]}: unknown key. Known here: image_size.", pointer="model.input")
+    wanted = settings.get("image_size", LONG_SIDE)
+    both = list(wanted) if isinstance(wanted, list | tuple) else [wanted, wanted]
+    if len(both) != 2 or not all(type(side) is int and largest <= side <= 2048 and not side % largest for side in both):
+        raise RecipeError(
+            f"model.input.image_size: must be a multiple of {largest} from {largest} to 2048 pixels, for the longer "
+            f"side, or [height, width] of such (got {wanted!r}).",
+            pointer="model.input.image_size",
+        )
+    if isinstance(wanted, list | tuple):
+        return both[0], both[1]
+    sizes = [size for row in rows[:256] if (size := _vision.header_size(row.get("image")))]
+    if not sizes:
+        return wanted, wanted
+    aspect = statistics.median(width / height for height, width in sizes)
+    short = max(largest, round(wanted * min(aspect, 1 / aspect) / largest) * largest)
+    return (short, wanted) if aspect >= 1 else (wanted, short)
+
+
+TASK = ObjectDetection

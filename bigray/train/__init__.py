@@ -1,0 +1,1 @@
+"""Training: Ray Train's TorchTrainer around one loop."""

@@ -1,0 +1,102 @@
+"""Small real artifacts, one per task, with networks of random weights; and one Serve instance that serves them."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigray import artifact, plugins
+from bigray.models.base import build
+from bigray.predictor import program
+from bigray.recipe import Data, Model, Serve
+
+SETTINGS = {"max_replicas": 1, "cpus": 0.25, "timeout_s": 20, "max_body_bytes": 1_000_000}
+NAMES = {
+    "text_classification": "texts",
+    "image_classification": "images",
+    "object_detection": "objects",
+    "automatic_speech_recognition": "speech",
+}
+ENGINES = {"text_classification": "onnxruntime"}
+MODELS: dict[str, dict[str, Any]] = {
+    "text_classification": {"name": "ffnn"},
+    "image_classification": {"input": {"image_size": 32}},
+    "object_detection": {"input": {"image_size": 64}},
+}
+
+
+def rows_for(task: Any) -> list[dict[str, Any]]:
+    """Training rows enough to learn labels and a vocabulary from."""
+    if task.name == "text_classification":
+        words = ("good fine bright", "bad dull poor", "neither here nor there")
+        return [{"text": f"{words[i % 3]} film {i}", "label": "abc"[i % 3]} for i in range(30)]
+    rows = []
+    for i in range(12):
+        extra = {"label": "abc"[i % 3], "text": "a small word", "labels": ["cat"], "boxes": [[1.0, 2.0, 9.0, 8.0]]}
+        rows.append({field: extra[field] for field in task.fields if field in extra})
+    return rows
+
+
+def make_artifact(task_name: str, folder: Path) -> Path:
+    """Write the artifact of an untrained network."""
+    import torch
+
+    torch.manual_seed(0)
+    kind = importlib.import_module(f"bigray.tasks.{task_name}").TASK
+    model = Model(**MODELS.get(task_name, {}))
+    task = kind.prepare(Data(train="rows"), model, rows_for(kind))
+    architecture = task.architecture(model)
+    network = build(architecture, pretrained=False).eval()
+    engine = ENGINES.get(task_name, "openvino")
+    with artifact.create(folder) as draft:
+        task.save(draft.task_dir)
+        plugins.load("bigray.engines", engine).ENGINE.export(program(task, network), draft.model_dir)
+        manifest = artifact.Manifest(
+            name=NAMES[task_name],
+            created=artifact.now(),
+            task=task_name,
+            architecture=architecture,
+            engine=engine,
+            recipe={"serve": SETTINGS},
+        )
+        draft.commit(manifest)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Task -> artifact folder, for every task there is."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    return {task: make_artifact(task, folder / task) for task in NAMES if task in plugins.names("bigray.tasks")}
+
+
+@pytest.fixture(scope="session")
+def text_artifact(artifacts: dict[str, Path]) -> Path:
+    return artifacts["text_classification"]
+
+
+@pytest.fixture(scope="session")
+def settings() -> Serve:
+    return Serve(**SETTINGS)
+
+
+@pytest.fixture(scope="package")
+def service(ray_cluster: None, artifacts: dict[str, Path]) -> Iterator[str]:
+    """Base URL of a service with every task's model, behind Serve's real proxy."""
+    from ray import serve
+
+    from bigray.serve import config
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    try:
+        urls = config.deploy_all({NAMES[task]: folder for task, folder in artifacts.items()}, port=port)
+        yield urls["texts"].removesuffix("/models/texts")
+    finally:
+        serve.shutdown()

@@ -1,0 +1,189 @@
+"""Real artifacts behind Serve's real proxy, asked by raw HTTP, by bigray's client and by huggingface_hub's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from cases import CASES, GOOD_TEXT, Case, b64, check_problem, png
+from conftest import NAMES
+
+from bigray import errors
+from bigray.client import AsyncClient, Client
+from bigray.schemas import Detection, Label, Transcript
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def http(service: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def sound() -> bytes:
+    from bigray.tasks._speech import encode_wav
+
+    return encode_wav(np.sin(np.arange(8000) * 0.2).astype(np.float32), 16_000)
+
+
+def process(http: httpx.Client, model: str) -> dict[str, Any]:
+    found: dict[str, Any] = http.get(f"/models/{model}").json()["process"]
+    return found
+
+
+def test_malformed(http: httpx.Client) -> None:
+    before = process(http, "texts")
+    wrong = []
+    for case in CASES:
+        began = time.monotonic()
+        response = http.request(
+            case.method, f"/models/{case.model}{case.path}", content=case.content, headers=case.headers
+        )
+        if time.monotonic() - began > 5:
+            wrong.append(f"{case}: took {time.monotonic() - began:.1f} s")
+        try:
+            check_problem(response.status_code, response.headers, response.content, case)
+        except (AssertionError, KeyError, ValueError) as error:
+            wrong.append(f"{case}: {response.status_code} {error}")
+    assert not wrong, "\n".join(wrong)
+    assert http.post("/models/texts", json=GOOD_TEXT).status_code == 200
+    after = process(http, "texts")
+    assert after["pid"] == before["pid"]
+    assert after["rss_bytes"] - before["rss_bytes"] < 64 * 2**20
+
+
+def test_good_request_beside_a_bad_one(http: httpx.Client, service: str) -> None:
+    async def run() -> list[int]:
+        async with httpx.AsyncClient(base_url=service, timeout=30) as client:
+            bodies = [png()[:40] if i % 2 else png() for i in range(16)]
+            responses = await asyncio.gather(*(client.post("/models/images", content=body) for body in bodies))
+            return [response.status_code for response in responses]
+
+    assert asyncio.run(run()) == [200, 422] * 8
+
+
+def test_index(http: httpx.Client) -> None:
+    listed = http.get("/models").json()
+    assert listed["object"] == "list"
+    found = {model["id"]: (model["task"], model["status"]) for model in listed["data"]}
+    assert found == {NAMES[task]: (task, "RUNNING") for task in NAMES}
+    assert {model["engine"] for model in listed["data"]} == {"onnxruntime", "openvino"}
+    assert http.get("/healthz").json() == {"status": "ok"}
+    assert http.get("/").json()["models"]["texts"] == "/models/texts"
+    for path in ("/nothing", "/models/nothing", "/models/%2e%2e/%2e%2e/etc/passwd", "/-/x"):
+        response = http.post(path)
+        check_problem(response.status_code, response.headers, response.content, Case("", 404, "not_found"))
+    response = http.post("/models")
+    check_problem(response.status_code, response.headers, response.content, Case("", 405, "method_not_allowed"))
+
+
+def test_replicas_have_not_imported_torch(http: httpx.Client) -> None:
+    for name in NAMES.values():
+        assert not process(http, name)["torch_imported"], name
+
+
+def test_headers_that_steer_serve_are_taken_away(http: httpx.Client) -> None:
+    for value in ("0.0001", "0", "nan", "inf", "\xff"):
+        headers = {"x-request-timeout-seconds": value, "x-request-disconnect-disabled": "?1"}
+        encoded = {key: text.encode("latin-1") for key, text in headers.items()}
+        assert http.post("/models/texts", json=GOOD_TEXT, headers=encoded).status_code == 200, value
+
+
+def test_request_ids(http: httpx.Client) -> None:
+    kept = http.post("/models/texts", json=GOOD_TEXT, headers={"x-request-id": "trace-7"})
+    assert kept.headers.get_list("x-request-id") == ["trace-7"]
+    for given in ("x" * 10_000, "a b", "<script>"):
+        answer = http.post("/models/texts", json={}, headers={"x-request-id": given})
+        assert len(answer.headers["x-request-id"]) == 36
+        assert answer.json()["instance"] == f"urn:uuid:{answer.headers['x-request-id']}"
+
+
+def test_body_over_the_limit_of_the_edge(http: httpx.Client) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(70):
+            yield b"a" * 2**20
+
+    try:
+        response = http.post("/models/texts", content=chunks())
+    except httpx.TransportError:
+        return  # the service may hang up before everything is sent
+    assert response.status_code == 413
+    assert response.json()["code"] == "body_too_large"
+
+
+def test_bigray_client(service: str, sound: bytes) -> None:
+    with Client(service) as client:
+        assert client.health()
+        assert client.health("texts")
+        assert not client.health("nothing")
+        labels = client.text_classification("a good film", model="texts", top_k=2)
+        assert len(labels) == 2
+        assert isinstance(labels[0], Label)
+        assert client.text_classification(["a good film", "bad"])[0][:2] == labels
+        assert len(client.image_classification(png(), top_k=1)) == 1
+        assert client.image_classification([png(), png(9, 5)], top_k=1)[0] == client.image_classification(
+            png(), top_k=1
+        )
+        objects = client.object_detection(png(64, 48), threshold=0.0)
+        assert all(isinstance(item, Detection) for item in objects)
+        assert isinstance(client.automatic_speech_recognition(sound), Transcript)
+        assert client.describe("texts")["labels"] == ["a", "b", "c"]
+        with pytest.raises(errors.InvalidInput) as caught:
+            client.text_classification(["fine", " "], model="texts")
+        assert caught.value.code == "empty_text"
+        assert caught.value.errors[0]["pointer"] == "/inputs/1"
+        with pytest.raises(errors.NotFound):
+            client.text_classification("a", model="nothing")
+        seen: list[int] = []
+        answers = client.batch("text_classification", ["a good film", " ", "bad"], on_progress=seen.append)
+        assert [isinstance(answer, errors.InvalidInput) for answer in answers] == [False, True, False]
+        assert seen == [1, 2, 3]
+
+
+def test_async_client(service: str) -> None:
+    async def run() -> None:
+        async with AsyncClient(service) as client:
+            assert await client.health()
+            labels = await client.text_classification("a good film", top_k=1)
+            answers = await client.batch("text_classification", ["a good film"] * 40, top_k=1)
+            assert answers == [labels] * 40
+
+    asyncio.run(run())
+
+
+def test_huggingface_client(service: str, sound: bytes) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+
+    def client(task: str) -> Any:
+        return hub.InferenceClient(model=f"{service}/models/{NAMES[task]}", token=None)
+
+    texts = client("text_classification")
+    assert [item.label for item in texts.text_classification("a good film")] != []
+    assert len(texts.text_classification("a good film")) == 3
+    assert len(texts.text_classification("a good film", top_k=1)) == 1
+    images = client("image_classification")
+    assert len(images.image_classification(png())) == 3
+    assert images.image_classification(png(), top_k=1)[0].score > 0
+    objects = client("object_detection").object_detection(png(64, 64), threshold=0.0)
+    assert all(item.box.xmax >= item.box.xmin for item in objects)
+    assert isinstance(client("automatic_speech_recognition").automatic_speech_recognition(sound).text, str)
+    with pytest.raises(hub.errors.HfHubHTTPError, match="text is empty"):
+        texts.text_classification(" ")
+
+
+def test_same_answer_as_in_process(http: httpx.Client, artifacts: dict[str, Any]) -> None:
+    from bigray.predictor import open_artifact
+
+    predictor = open_artifact(artifacts["image_classification"])
+    here = predictor.predict([{"image": png()}])[0]
+    there = json.loads(http.post("/models/images", json={"inputs": b64(png())}).text)
+    assert [item["label"] for item in there] == [item.label for item in here]
+    assert [item["score"] for item in there] == pytest.approx([item.score for item in here], abs=1e-6)

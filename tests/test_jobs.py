@@ -1,0 +1,218 @@
+"""Jobs on a real head with token authentication, started for this file alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bigray import head, jobs
+from bigray.cli import jobs as jobs_cli
+from bigray.errors import JobError
+
+pytestmark = pytest.mark.cluster
+
+HEAD = """
+import ray, sys
+ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=int(sys.argv[1]),
+         _temp_dir=sys.argv[2], _node_ip_address="127.0.0.1", object_store_memory=128 * 2**20, log_to_driver=False)
+print("up", flush=True)
+sys.stdin.read()
+ray.shutdown()
+"""
+
+
+@dataclass(frozen=True)
+class Head:
+    url: str
+    token: str
+    token_file: Path
+
+
+@pytest.fixture(scope="module")
+def ray_head() -> Iterator[Head]:
+    """A head of its own: it ends when its standard input is closed, also when this process is killed."""
+    folder = Path(tempfile.mkdtemp(prefix="j", dir="/tmp"))  # short: a unix socket's path may have 107 bytes
+    (folder / "token").write_text(token := secrets.token_hex(16))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "HOME": str(folder),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": token,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    command = [sys.executable, "-c", HEAD, str(port), str(folder)]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            assert "up" in process.stdout.read(3)
+            yield Head(f"http://127.0.0.1:{port}", token, folder / "token")
+        finally:
+            process.stdin.close()
+            process.wait(30)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def cluster(ray_head: Head) -> jobs.Cluster:
+    return jobs.connect(ray_head.url, ray_head.token_file)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.csv").write_text("text,label\ngood,yes\nbad,no\n")
+    path = tmp_path / "tiny.yaml"
+    path.write_text("name: tiny\ntask: text_classification\noutput: /nowhere/runs\ndata: {train: data/train.csv}\n")
+    return path
+
+
+def python(code: str) -> str:
+    """An entrypoint in place of `bigray run`, with the recipe's name as its argument."""
+    return f'python -c "{code}" {{recipe}}'
+
+
+def own(lines: Iterable[str]) -> list[str]:
+    """A job's own output, without the lines that Ray writes somewhere into it."""
+    return [line for line in lines if not re.search(r"^Running entrypoint for job|job_manager\.py", line)]
+
+
+def test_a_job_gets_recipe_data_and_package_and_passes_its_exit_code(cluster: jobs.Cluster, recipe: Path) -> None:
+    code = (
+        "import sys, bigray, bigray.recipe as r; p = r.read(sys.argv[1]); print(bigray.__file__);"
+        "print(p.train.epochs, len(open(p.data.train).readlines())); print('no end', end=''); sys.exit(3)"
+    )
+    job_id = cluster.submit(recipe, ["train.epochs=7"], entrypoint=python(code))
+    assert job_id.startswith("tiny-")
+    lines = own(cluster.logs(job_id))
+    assert lines[1:] == ["7 3", "no end"]
+    assert "runtime_resources" in lines[0]  # the package that was sent, not the one installed here
+    job = cluster.wait(job_id, 30)
+    assert (job.status, job.driver_code, job.exit_code) == ("FAILED", 3, 3)
+    assert own(cluster.logs(job_id, follow=False)) == lines
+
+
+def test_success_is_listed_first(cluster: jobs.Cluster, recipe: Path) -> None:
+    job_id = cluster.submit(recipe, job_id="first.of-all_1", entrypoint="echo {recipe}")
+    assert job_id == "first.of-all_1"
+    assert own(cluster.logs(job_id)) == ["recipe.yaml"]
+    job = cluster.wait(job_id, 30)
+    assert (job.status, job.exit_code) == ("SUCCEEDED", 0)
+    assert cluster.jobs()[0] == job
+    with pytest.raises(JobError, match=r"job 'first.of-all_1' on .* already"):
+        cluster.submit(recipe, job_id=job_id, entrypoint="true")
+    assert cluster.stop(job_id) == job
+
+
+def test_stop(cluster: jobs.Cluster, recipe: Path) -> None:
+    job_id = cluster.submit(recipe, entrypoint="echo begun && sleep 300")
+    lines = cluster.logs(job_id)
+    while next(lines) != "begun":
+        pass
+    assert cluster.status(job_id).status == "RUNNING"
+    assert cluster.stop(job_id).status == "STOPPED"
+    assert own(lines) == []
+    assert cluster.status(job_id).exit_code != 0
+
+
+def test_command_line_follows_and_leaves_with_the_jobs_exit_code(
+    ray_head: Head, cluster: jobs.Cluster, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", ray_head.url)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", ray_head.token)
+    job_id = cluster.submit(recipe, ["compress.engines=[openvno]"])  # the true command, and a mistake only it finds
+    run = CliRunner()
+    followed = run.invoke(jobs_cli.app, ["logs", job_id])
+    assert followed.exit_code == 2
+    assert "Did you mean 'openvino'" in followed.stdout
+    assert f"{job_id}: FAILED" in followed.stderr
+    listed = run.invoke(jobs_cli.app, ["list", "--json"])
+    assert job_id in [job["id"] for job in json.loads(listed.stdout)]
+    shown = run.invoke(jobs_cli.app, ["status", job_id, "--json"])
+    assert json.loads(shown.stdout)["exit_code"] == 2
+
+
+def test_unknown_jobs(cluster: jobs.Cluster) -> None:
+    for call in (cluster.status, cluster.stop, cluster.wait, lambda job_id: list(cluster.logs(job_id))):
+        with pytest.raises(JobError, match=r"no job 'nope' .*jobs list"):
+            call("nope")
+    with pytest.raises(JobError, match="no job 'a/b'"):
+        cluster.status("a/b")
+
+
+def test_a_job_that_cannot_start_is_given_up(cluster: jobs.Cluster, recipe: Path) -> None:
+    job_id = cluster.submit(recipe, entrypoint="true")
+    with pytest.raises(JobError, match="has not started within -1 s"):
+        list(cluster.logs(job_id, pending_timeout_s=-1))
+    assert cluster.wait(job_id, 30).exit_code == 0
+
+
+def test_token(ray_head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(JobError, match=r"wants a token.*RAY_AUTH_TOKEN.*--token-file"):
+        jobs.connect(ray_head.url)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong")
+    with pytest.raises(JobError, match="refused the token"):
+        jobs.connect(ray_head.url)
+    jobs.connect(ray_head.url, ray_head.token_file)  # the file goes before the environment
+    monkeypatch.setenv("RAY_AUTH_TOKEN", ray_head.token)
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")  # what is asked for goes before this
+    jobs.connect(ray_head.url.removeprefix("http://"))
+    (tmp_path / "broken").write_text("two words")
+    with pytest.raises(JobError, match="holds no token"):
+        jobs.connect(ray_head.url, tmp_path / "broken")
+
+
+def test_no_cluster_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    with pytest.raises(JobError, match=r"No Ray cluster answers at http://127.0.0.1:1 .*ssh -L"):
+        jobs.connect("127.0.0.1:1")
+    with pytest.raises(JobError, match="not the URL of a dashboard"):
+        jobs.connect("ray://127.0.0.1:10001")
+    assert head.url(None) == head.DEFAULT_ADDRESS
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A web server that is no Ray head, but says under /open what one without authentication says."""
+
+    def do_GET(self) -> None:
+        body = b'{"authentication_mode": "disabled"}' if self.path.startswith("/open") else b"<html>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_token_goes_only_to_heads_that_want_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert head.headers(f"{url}/open") == {}
+        with pytest.raises(JobError, match="not as the head of a Ray cluster"):
+            head.headers(url)
+        server.shutdown()
