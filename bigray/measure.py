@@ -1,131 +1,201 @@
-"""How fast and how big: interleaved latency of sessions, bytes on disk, and a fingerprint of the machine.
+"""How fast and how big: sessions raced against each other, folders weighed, the machine described.
 
-Speed is a ratio measured in one run: sessions take turns (A B A B ...), so what disturbs one disturbs the other, and
-the ratio is the median over the rounds. Times are wall-clock milliseconds.
+Times are wall time of one `Session.run`. Machines are noisy, so models are never timed one after the other: a `race`
+calls them in turns, A B C A B C ..., and a speed-up is the median of the ratios within the rounds. What slows the machine
+for a while then slows all of them. One bias remains: on an overloaded machine long runs are interrupted more often than
+short ones, which flatters the faster model. `Race.cpu_speedup` counts processor time instead, which waiting does not
+enter; where the two differ much, believe the smaller.
 """
 
 from __future__ import annotations
 
 import fcntl
+import importlib.metadata
 import os
 import platform
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from bigray.engines.base import Session
 from bigray.results import Latency
 
-if TYPE_CHECKING:
-    from bigray.engines.base import Arrays, Session
-
-MIN_ROUNDS, MAX_ROUNDS = 15, 2000
-WARMUP = 3
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "sve")
-PACKAGES = (
-    "bigray", "ray", "torch", "torchvision", "torchaudio", "transformers", "openvino", "nncf", "onnx", "onnxruntime",
-    "torch-pruning", "optuna", "numpy",
+MIN_ROUNDS, MAX_ROUNDS = 8, 2000
+CPU_FLAGS = (
+    "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp",
+    "i8mm", "sve", "bf16",
 )  # fmt: skip
+"""Instruction sets that decide which precision is fast; x86 names first, then ARM."""
+PACKAGES = (
+    "bigray", "ray", "torch", "torchvision", "torchaudio", "transformers", "tokenizers", "openvino", "nncf", "onnx",
+    "onnxruntime", "torch-pruning", "optuna", "numpy", "pydantic",
+)  # fmt: skip
+"""Distributions that can change a result."""
 
 
 @dataclass(frozen=True)
 class Race:
-    """What interleaved runs of several sessions took."""
+    """Times of several models, taken in turns on the same inputs."""
 
-    latency: dict[str, Latency]
-    rounds: dict[str, list[float]]
-    """Session -> milliseconds of each round; the same index is the same round."""
+    batch_size: int
+    threads: int
+    times_ms: Mapping[str, np.ndarray]
+    """Model -> (rounds,) milliseconds; entry i of every model comes from the same round."""
+    cpu_ms: Mapping[str, np.ndarray]
+    """The same in processor time, summed over this process's threads."""
+
+    @cached_property
+    def latency(self) -> dict[str, Latency]:
+        """Model -> summary."""
+        return {name: self._summary(times) for name, times in self.times_ms.items()}
 
     def speedup(self, base: str, other: str) -> float:
         """Return how many times faster ``other`` is than ``base``: the median of the rounds' ratios."""
-        pairs = zip(self.rounds[base], self.rounds[other], strict=True)
-        return statistics.median(slow / fast for slow, fast in pairs)
+        return float(np.median(self.times_ms[base] / self.times_ms[other]))
+
+    def cpu_speedup(self, base: str, other: str) -> float:
+        """Return the same in processor time: how many times less work ``other`` is."""
+        return float(np.median(self.cpu_ms[base] / np.maximum(self.cpu_ms[other], 1e-6)))
+
+    def speedup_range(self, base: str, other: str) -> tuple[float, float]:
+        """Return the quartiles of the rounds' ratios: how far single rounds scatter around `speedup`."""
+        low, high = np.percentile(self.times_ms[base] / self.times_ms[other], [25, 75])
+        return float(low), float(high)
+
+    def _summary(self, times: np.ndarray) -> Latency:
+        q25, p50, q75, p95 = np.percentile(times, [25, 50, 75, 95])
+        return Latency(
+            batch_size=self.batch_size,
+            threads=self.threads,
+            p50_ms=float(p50),
+            p95_ms=float(p95),
+            items_per_s=1000.0 * self.batch_size / float(p50),
+            spread=float((q75 - q25) / p50),
+            runs=len(times),
+        )
 
 
-def race(sessions: Mapping[str, Session], inputs: Arrays, *, seconds: float = 2.0, threads: int = 1) -> Race:
-    """Run sessions in turns on the same inputs for about ``seconds`` and at least `MIN_ROUNDS` rounds."""
+def race(
+    sessions: Mapping[str, Session],
+    inputs: Mapping[str, np.ndarray],
+    *,
+    seconds: float = 2.0,
+    warmup: int = 3,
+    threads: int = 1,
+) -> Race:
+    """Time every session on the same inputs, interleaved.
+
+    Args:
+        sessions: Name -> session.
+        inputs: Arrays of one batch; its first axis is the batch size.
+        seconds: Time for all rounds together; at least `MIN_ROUNDS` are run whatever they take.
+        warmup: Runs of each session before the clock counts (memory, caches, kernels made for these shapes).
+        threads: Threads that the sessions were loaded with; recorded only.
+    """
+    batch_size = len(next(iter(inputs.values())))
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    cpu: dict[str, list[float]] = {name: [] for name in sessions}
     for session in sessions.values():
-        for _ in range(WARMUP):
+        for _ in range(warmup):
             session.run(inputs)
-    rounds: dict[str, list[float]] = {name: [] for name in sessions}
+    order = list(sessions)
     end = time.perf_counter() + seconds
-    for number in range(MAX_ROUNDS):
-        if number >= MIN_ROUNDS and time.perf_counter() > end:
-            break
-        for name, session in sessions.items():
-            begun = time.perf_counter_ns()
-            session.run(inputs)
-            rounds[name].append((time.perf_counter_ns() - begun) / 1e6)
-    size = len(next(iter(inputs.values())))
-    return Race({name: _latency(times, size, threads) for name, times in rounds.items()}, rounds)
+    rounds = 0
+    while rounds < MIN_ROUNDS or (time.perf_counter() < end and rounds < MAX_ROUNDS):
+        # every other round backwards: none always runs on the caches that the same neighbour left
+        for name in order if rounds % 2 == 0 else reversed(order):
+            worked, begun = time.process_time_ns(), time.perf_counter_ns()
+            sessions[name].run(inputs)
+            times[name].append((time.perf_counter_ns() - begun) / 1e6)
+            cpu[name].append((time.process_time_ns() - worked) / 1e6)
+        rounds += 1
+    return Race(batch_size, threads, _arrays(times), _arrays(cpu))
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let one process of this machine measure at a time."""
-    with open(Path(tempfile.gettempdir()) / f"bigray-measure-{os.getuid()}.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold this machine's one slot for measuring: processes that measure at the same time would disturb each other.
+
+    A lock on a file in the folder for temporary files; the system frees it when its holder dies.
+    """
+    path = Path(tempfile.gettempdir()) / f"bigray-measure-{os.getuid()}.lock"
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)
 
 
 def directory_bytes(path: Path) -> int:
-    """Return the bytes of all files under a folder."""
+    """Return the size of all files below a folder."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def hardware() -> dict[str, Any]:
-    """Return the fingerprint of this machine."""
-    info = _cpu_info()
+    """Describe this machine: what a measured number depends on. Sizes in bytes."""
+    text = _read("/proc/cpuinfo")
+    flags = _field(text, "flags") or _field(text, "Features")
+    try:
+        available = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        available = os.cpu_count() or 1
     found: dict[str, Any] = {
-        "cpu": info.get("model name") or platform.processor() or platform.machine(),
+        "cpu": _field(text, "model name") or platform.processor() or platform.machine(),
+        "architecture": platform.machine(),
         "cores": os.cpu_count(),
-        "flags": [flag for flag in FLAGS if flag in info.get("flags", "").split()],
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "os": f"{platform.system()} {platform.release()}",
-        "load_average": round(os.getloadavg()[0], 2),
+        "cores_available": available,
+        "flags": [flag for flag in CPU_FLAGS if flag in flags.split()],
+        "memory_bytes": _memory(),
+        "system": f"{platform.system()} {platform.release()}",
+        "load_average": [round(value, 2) for value in os.getloadavg()],
     }
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
         found["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return found
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on."""
+    """Return the versions of Python and of every installed package that can change a result."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
             continue
     return found
 
 
-def _latency(times: list[float], size: int, threads: int) -> Latency:
-    low, p50, high, p95 = np.percentile(times, [25, 50, 75, 95])
-    return Latency(
-        batch_size=size,
-        threads=threads,
-        p50_ms=float(p50),
-        p95_ms=float(p95),
-        items_per_s=1000.0 * size / float(p50),
-        spread=float((high - low) / p50),
-        runs=len(times),
-    )
+def _arrays(lists: Mapping[str, list[float]]) -> dict[str, np.ndarray]:
+    return {name: np.array(values) for name, values in lists.items()}
 
 
-def _cpu_info() -> dict[str, str]:
+def _read(path: str) -> str:
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return {}
-    lines = (line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
-    return {key.strip(): value.strip() for key, value in lines}
+        return ""
+
+
+def _field(text: str, name: str) -> str:
+    """Return the first value of ``name : value`` in the form of /proc/cpuinfo."""
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 0

@@ -90,9 +90,10 @@ def test_links_are_refused(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_pickle_is_never_part_of_an_artifact(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(ArtifactError, match="kind"), create(tmp_path / "bad") as draft:
+    with create(tmp_path / "bad") as draft:
         (draft.model_dir / "model.pt").write_bytes(pickle.dumps({"a": 1}))
-        draft.commit(manifest())
+        with pytest.raises(ArtifactError, match="kind"):
+            draft.commit(manifest())
     assert not (tmp_path / "bad").exists()
     edit(folder, lambda raw: raw["files"].update({"model/model.pkl": {"sha256": "0" * 64, "size_bytes": 1}}))
     with pytest.raises(ArtifactError, match=r"model\.pkl"):

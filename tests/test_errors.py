@@ -26,7 +26,9 @@ def tree() -> list[type[BigrayError]]:
 
 @pytest.mark.parametrize("kind", tree())
 def test_every_error_crosses_a_process_border_whole(kind: type[BigrayError]) -> None:
-    error = kind("what, got, allowed, remedy", code="special", pointer="a.b", errors=[{"pointer": "a.b"}], retry_after_s=3)
+    error = kind(
+        "what, got, allowed, remedy", code="special", pointer="a.b", errors=[{"pointer": "a.b"}], retry_after_s=3
+    )
     back = pickle.loads(pickle.dumps(error))
     assert type(back) is kind
     assert (back.detail, back.code, back.pointer, back.errors, back.retry_after_s) == (

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from bigray import head, jobs
 from bigray.cli import jobs as jobs_cli
+from bigray.cli import main
 from bigray.errors import JobError
 
 pytestmark = pytest.mark.cluster
@@ -136,20 +137,23 @@ def test_stop(cluster: jobs.Cluster, recipe: Path) -> None:
     assert cluster.status(job_id).exit_code != 0
 
 
-def test_command_line_follows_and_leaves_with_the_jobs_exit_code(
-    ray_head: Head, cluster: jobs.Cluster, recipe: Path, monkeypatch: pytest.MonkeyPatch
+def test_command_line_submits_follows_and_leaves_with_the_jobs_exit_code(
+    ray_head: Head, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", ray_head.url)
     monkeypatch.setenv("RAY_AUTH_TOKEN", ray_head.token)
-    job_id = cluster.submit(recipe, ["compress.engines=[openvno]"])  # the true command, and a mistake only it finds
     run = CliRunner()
-    followed = run.invoke(jobs_cli.app, ["logs", job_id])
+    mistake = ["--set", "compress.engines=[openvno]"]  # one that only the job itself finds
+    followed = run.invoke(main.app, ["submit", str(recipe), "--output", "/elsewhere", "--id", "wrong", *mistake])
     assert followed.exit_code == 2
     assert "Did you mean 'openvino'" in followed.stdout
-    assert f"{job_id}: FAILED" in followed.stderr
+    assert "Job wrong on" in followed.stderr
+    assert "wrong: FAILED" in followed.stderr
+    again = run.invoke(jobs_cli.app, ["logs", "wrong", "--no-follow"])
+    assert (again.exit_code, own(again.stdout.splitlines())) == (0, own(followed.stdout.splitlines()))
     listed = run.invoke(jobs_cli.app, ["list", "--json"])
-    assert job_id in [job["id"] for job in json.loads(listed.stdout)]
-    shown = run.invoke(jobs_cli.app, ["status", job_id, "--json"])
+    assert "wrong" in [job["id"] for job in json.loads(listed.stdout)]
+    shown = run.invoke(jobs_cli.app, ["status", "wrong", "--json"])
     assert json.loads(shown.stdout)["exit_code"] == 2
 
 

@@ -25,7 +25,9 @@ def command(
 
     Example:  bigray deploy runs/reviews/artifact --name reviews
     """
+    from bigray.artifact import Artifact
     from bigray.cli import _show
+    Artifact.open(artifact)  # before Ray is imported and a cluster started
     from bigray.cluster import cluster
     from bigray.serve import config
 

@@ -53,6 +53,7 @@ class Question:
     content: bytes
     content_type: str
     many: bool
+    count: int = 1
 
     def request(self, model: str) -> Request:
         """Address it to a model."""
@@ -68,13 +69,42 @@ class Question:
         try:
             if not self.many and self.contract.task != "text_classification":
                 return output.validate_json(body)
-            answers = [output.validate_json(json.dumps(answer)) for answer in json.loads(body)]
+            found = json.loads(body)
+            if not isinstance(found, list) or len(found) != self.count:
+                raise ValueError("one answer per input was expected")
+            answers = [output.validate_json(json.dumps(answer)) for answer in found]
         except ValueError:  # pydantic's and json's errors are ValueErrors
-            raise ServiceError(
-                f"The answer is not one of {self.contract.task}. Does this address serve that task, in this version?",
-                code="invalid_answer",
-            ) from None
+            raise _no_answer(self.contract.task) from None
         return answers if self.many else answers[0]
+
+
+def read_object(response: httpx.Response) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        ServiceError: ``invalid_answer``.
+    """
+    try:
+        found = response.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise _no_answer("bigray")
+    return found
+
+
+def read_models(response: httpx.Response) -> list[dict[str, Any]]:
+    """Return the entries of ``GET /models``; raises as `read_object`."""
+    data = read_object(response).get("data")
+    if not isinstance(data, list) or not all(isinstance(entry, dict) and "id" in entry for entry in data):
+        raise _no_answer("bigray")
+    return data
+
+
+def _no_answer(whose: str) -> ServiceError:
+    return ServiceError(
+        f"This is no answer of {whose}. Does this address serve it, in this version?", code="invalid_answer"
+    )
 
 
 def question(task: str, inputs: Any, parameters: Mapping[str, Any]) -> Question:
@@ -101,7 +131,7 @@ def question(task: str, inputs: Any, parameters: Mapping[str, Any]) -> Question:
     body: dict[str, Any] = {"inputs": values if many else values[0]}
     if given:
         body["parameters"] = given
-    return Question(contract, json.dumps(body, ensure_ascii=False).encode(), "application/json", many)
+    return Question(contract, json.dumps(body, ensure_ascii=False).encode(), "application/json", many, len(items))
 
 
 def _parameters(contract: Contract, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,13 +60,11 @@ class AsyncClient:
 
     async def models(self) -> list[dict[str, Any]]:
         """Return what is served: one entry per model, with ``id``, ``task``, ``engine`` and ``url``."""
-        data: list[dict[str, Any]] = (await self._send(_wire.request("GET", "/models"))).json()["data"]
-        return data
+        return _wire.read_models(await self._send(_wire.request("GET", "/models")))
 
     async def describe(self, model: str) -> dict[str, Any]:
         """Return everything known about one model: labels, compression steps, metrics, limits, process."""
-        about: dict[str, Any] = (await self._send(_wire.request("GET", _wire.model_path(model)))).json()
-        return about
+        return _wire.read_object(await self._send(_wire.request("GET", _wire.model_path(model))))
 
     async def health(self, model: str | None = None) -> bool:
         """Say whether the service (or one model) answers."""

@@ -63,13 +63,11 @@ class Client:
 
     def models(self) -> list[dict[str, Any]]:
         """Return what is served: one entry per model, with ``id``, ``task``, ``engine`` and ``url``."""
-        data: list[dict[str, Any]] = self._send(_wire.request("GET", "/models")).json()["data"]
-        return data
+        return _wire.read_models(self._send(_wire.request("GET", "/models")))
 
     def describe(self, model: str) -> dict[str, Any]:
         """Return everything known about one model: labels, compression steps, metrics, limits, process."""
-        about: dict[str, Any] = self._send(_wire.request("GET", _wire.model_path(model))).json()
-        return about
+        return _wire.read_object(self._send(_wire.request("GET", _wire.model_path(model))))
 
     def health(self, model: str | None = None) -> bool:
         """Say whether the service (or one model) answers."""

@@ -71,7 +71,7 @@ class Workbench:
         _weights.load(network, self._weights)
         return network.eval()
 
-    def run(self, number: int, plan: Plan) -> Trial:
+    def run(self, plan: Plan) -> Trial:
         """Try one plan; a failure is a row of the report, never an exception.
 
         The outcome is kept under the plan's key: the same plan is never worked on twice, in this search or in one that
@@ -85,17 +85,17 @@ class Workbench:
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "model").mkdir(parents=True)
         try:
-            trial = self._try(number, plan, folder / "model")
+            trial = self._try(plan, folder / "model")
         except Exception as error:
             (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             variant = Variant(engine=plan.engine, steps=plan.steps)
             text = " ".join(str(error).split())[:300]
-            trial = Trial(number=number, status="failed", variant=variant, reason=f"{type(error).__name__}: {text}")
+            trial = Trial(number=0, status="failed", variant=variant, reason=f"{type(error).__name__}: {text}")
         trial = trial.model_copy(update={"seconds": time.monotonic() - begun})
         write_atomically(kept, trial.model_dump_json(indent=2))
         return trial
 
-    def _try(self, number: int, plan: Plan, directory: Path) -> Trial:
+    def _try(self, plan: Plan, directory: Path) -> Trial:
         job, recipe = self.job, self.job.recipe
         network = copy.deepcopy(self._network)
 
@@ -121,7 +121,7 @@ class Workbench:
             size_bytes=measure.directory_bytes(directory),
         )
         return Trial(
-            number=number, status="ok", variant=variant, drop_points=metric.drop(job.dense_metric, scores[metric.name])
+            number=0, status="ok", variant=variant, drop_points=metric.drop(job.dense_metric, scores[metric.name])
         )
 
 

@@ -50,11 +50,17 @@ class CandidateTrial(tune.Trainable):  # type: ignore[misc]
         self.config = new_config
         return True
 
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Keep nothing: outcomes are on disk by the time a trial ends."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing was kept."""
+
     def step(self) -> dict[str, Any]:
         """Run the candidate and end."""
         plan = self._space.plan(self.config)
-        number = int(self.trial_id.rsplit("_", 1)[-1]) if "_" in self.trial_id else 0
-        trial = self._bench.run(number, plan)
+        trial = self._bench.run(plan)
         costs = FAILED
         if trial.status == "ok":
             costs = {
@@ -131,8 +137,10 @@ def verify(
 
 
 def _outcomes(directory: Path) -> list[Trial]:
-    kept = [Trial.model_validate_json(p.read_text(encoding="utf-8")) for p in directory.glob("*/trial.json")]
-    return sorted(kept, key=lambda trial: trial.number)
+    # numbered in the order in which they ended, which a resumed search keeps
+    paths = sorted(directory.glob("*/trial.json"), key=lambda path: (path.stat().st_mtime_ns, path))
+    kept = [Trial.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
+    return [trial.model_copy(update={"number": number}) for number, trial in enumerate(kept)]
 
 
 def _cores() -> int:

@@ -1,7 +1,7 @@
 """What a source of a recipe stands for: which reader reads which files or folders.
 
-A source is a file, a folder, a glob, ``hub:owner/name`` or ``catalogue:name``. With ``format: auto`` the reader is chosen
-by the file ending, or by what a folder holds and what the task needs.
+A source is a file, a folder, a glob, ``hub:owner/name`` or ``catalogue:name``. With ``format: auto`` the reader is
+chosen by the file ending, or by what a folder holds and what the task needs.
 """
 
 from __future__ import annotations

@@ -8,15 +8,17 @@ must see the files under the same path.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from bigray import plugins
+from bigray import errors, plugins
 from bigray.data import augment, formats, split
 from bigray.data.readers.base import Reader, Request, Role, Row
-from bigray.errors import BigrayError, DataError
+from bigray.errors import DataError
 from bigray.recipe import Data
 from bigray.schemas import CONTRACTS
 
@@ -27,9 +29,13 @@ if TYPE_CHECKING:
     from bigray.tasks.base import Task
 
 ROLES: tuple[Role, ...] = ("train", "validation", "test")
-BLOCK_ROWS = {None: 8192, "image": 512, "audio": 256}
-"""Rows of one Ray Data block per kind of media: large enough to hide the cost of a task (about 10 ms), small enough for
-several workers to share a small data set."""
+TEXT_BLOCK_ROWS, MEDIA_BLOCK_ROWS = 8192, 512
+"""Rows of one Ray Data block at most: large enough to hide the cost of a task (about 10 ms), small enough for several
+workers to share a small data set."""
+BLOCK_BYTES = 32 * 2**20
+"""Media in one block, about: a data task holds one block in memory, twice while it copies."""
+PROBES = 64
+"""Files whose size is looked at to guess the others'."""
 SAMPLE_ROWS = 100_000
 PATHS = "_path"
 """Name of the column that holds where a row's media lies; it never leaves this file."""
@@ -97,7 +103,7 @@ def take(dataset: ray.data.Dataset, count: int, seed: int = 0) -> list[Row]:
         batches = dataset.limit(count).iter_batches(batch_size=256, batch_format="pyarrow", prefetch_batches=0)
         rows = list(islice((row for batch in batches for row in batch.to_pylist()), count))
     except Exception as error:
-        raise _original(error) from None
+        raise original(error) from None
     return [rows[number] for number in split.order(len(rows), seed)]
 
 
@@ -188,7 +194,7 @@ def _check_groups(parts: Mapping[Role, pa.Table], name: str) -> None:
 def _dataset(table: pa.Table, media: str | None) -> ray.data.Dataset:
     import ray.data
 
-    rows = BLOCK_ROWS[media]
+    rows = _block_rows(table, media)
     blocks = [table.slice(start, rows).combine_chunks() for start in range(0, table.num_rows, rows)]
     dataset = ray.data.from_arrow(blocks)
     if media is None:
@@ -196,6 +202,15 @@ def _dataset(table: pa.Table, media: str | None) -> ray.data.Dataset:
     return dataset.map_batches(
         _open_media, fn_args=(media,), batch_size=None, batch_format="pyarrow", zero_copy_batch=True
     )
+
+
+def _block_rows(table: pa.Table, media: str | None) -> int:
+    if media is None:
+        return TEXT_BLOCK_ROWS
+    head = table.slice(0, PROBES)  # rows stand in random order, so the first are a fair choice
+    sizes = [len(data) for data in head.column(media).to_pylist() if data is not None]
+    sizes += [os.path.getsize(path) for path in head.column(PATHS).to_pylist() if path is not None]
+    return max(1, min(MEDIA_BLOCK_ROWS, BLOCK_BYTES * len(sizes) // max(1, sum(sizes))))
 
 
 def _open_media(table: pa.Table, media: str) -> pa.Table:
@@ -218,12 +233,13 @@ def _bytes(path: str) -> bytes:
         ) from None
 
 
-def _original(error: BaseException) -> BaseException:
-    """Return the bigray error inside an error of Ray, if there is one."""
-    seen: list[Any] = [error]
-    for item in seen:
-        if isinstance(item, BigrayError) and type(item).__module__ == BigrayError.__module__:
-            return item
-        inner: Sequence[Any] = (getattr(item, "cause", None), item.__cause__, item.__context__)
-        seen += [cause for cause in inner if isinstance(cause, BaseException) and cause not in seen]
+def original(error: BaseException) -> BaseException:
+    """Return the bigray error that a Ray task died of, or the error itself when it was none.
+
+    Ray hands on the text of what a data task raised and loses the object, so the class is found by its name.
+    """
+    match = re.search(r"^\s*bigray\.errors\.(\w+): (.+)$", str(error), re.MULTILINE)
+    kind = getattr(errors, match[1], None) if match else None
+    if match and isinstance(kind, type) and issubclass(kind, errors.BigrayError):
+        return kind(match[2])
     return error

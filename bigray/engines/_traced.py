@@ -34,9 +34,7 @@ def exported(program: Program) -> torch.export.ExportedProgram:
 
     Whatever torch raises is let through: a network that fixes the size of an axis declared as dynamic is refused there.
     """
-    axes = tuple(
-        {axis: torch.export.Dim.DYNAMIC for axis in program.dynamic.get(name, {})} for name in program.inputs
-    )
+    axes = tuple(dict.fromkeys(program.dynamic.get(name, {}), torch.export.Dim.DYNAMIC) for name in program.inputs)
     with torch.no_grad():
         return torch.export.export(Positional(program), example(program), dynamic_shapes=(axes,), strict=False)
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,21 +41,25 @@ class OnnxRuntime(Engine):
 
         from bigray.engines import _traced
 
-        names = {"input_names": list(program.inputs), "output_names": list(program.outputs)}
+        inputs, outputs, path = list(program.inputs), list(program.outputs), directory / MODEL
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")  # the exporters warn of their own deprecated internals
             if _traced.is_recurrent(program):
-                axes = {name: dict(axes) for name, axes in program.dynamic.items()}
-                module = _traced.Positional(program)
-                with torch.no_grad():
-                    torch.onnx.export(
-                        module, _traced.example(program), directory / MODEL, dynamo=False, dynamic_axes=axes,
-                        opset_version=OPSET, **names,
-                    )  # fmt: skip
+                torch.onnx.export(
+                    _traced.Positional(program),
+                    _traced.example(program),
+                    path,
+                    dynamo=False,
+                    opset_version=OPSET,
+                    input_names=inputs,
+                    output_names=outputs,
+                    dynamic_axes={name: dict(axes) for name, axes in program.dynamic.items()},
+                )
                 return
-            converted = torch.onnx.export(_traced.exported(program), dynamo=True, verbose=False, **names)
-            converted.save(directory / MODEL)
+            graph = _traced.exported(program)
+            converted = torch.onnx.export(graph, dynamo=True, verbose=False, input_names=inputs, output_names=outputs)
+            converted.save(path)  # type: ignore[union-attr]  # None is for dynamo=False
 
     def load(self, directory: Path, *, threads: int = 1, program: Callable[[], Program] | None = None) -> Session:
         """Read the graph; ``threads`` cores work on one operator."""
@@ -75,15 +80,15 @@ class OnnxRuntime(Engine):
 class OnnxSession(Session):
     """A loaded graph; ONNX Runtime allows calls from several threads at once."""
 
-    def __init__(self, session: object) -> None:
+    def __init__(self, session: Any) -> None:
         self._session = session
-        self._types = {entry.name: _TYPES[entry.type] for entry in session.get_inputs()}  # type: ignore[attr-defined]
-        self._outputs = [entry.name for entry in session.get_outputs()]  # type: ignore[attr-defined]
+        self._types = {entry.name: _TYPES[entry.type] for entry in session.get_inputs()}
+        self._outputs = [entry.name for entry in session.get_outputs()]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Run the graph on the arrays that it has inputs for."""
         feed = {name: np.ascontiguousarray(inputs[name], dtype=kind) for name, kind in self._types.items()}
-        values = self._session.run(self._outputs, feed)  # type: ignore[attr-defined]
+        values = self._session.run(self._outputs, feed)
         return dict(zip(self._outputs, values, strict=True))
 
     def close(self) -> None:

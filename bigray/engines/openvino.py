@@ -125,9 +125,7 @@ class OpenVinoSession(Session):
             request = self._local.request = self._compiled.create_infer_request()
         feed = [np.ascontiguousarray(inputs[name], dtype=kind) for name, kind in self._inputs]
         request.infer(feed, share_inputs=True)
-        return {
-            name: np.array(request.get_output_tensor(index).data) for index, name in enumerate(self._outputs)
-        }
+        return {name: np.array(request.get_output_tensor(index).data) for index, name in enumerate(self._outputs)}
 
     def close(self) -> None:
         """Free the graph and this thread's request."""
@@ -142,7 +140,8 @@ def _name(model: Any, program: Program) -> None:
     for port, name in zip(model.inputs, program.inputs, strict=True):
         port.get_tensor().set_names({name})
         sizes = [
-            -1 if axis in program.dynamic.get(name, {}) else size for axis, size in enumerate(program.example[name].shape)
+            -1 if axis in program.dynamic.get(name, {}) else size
+            for axis, size in enumerate(program.example[name].shape)
         ]
         port.get_node().set_partial_shape(openvino.PartialShape(sizes))
     for port, name in zip(model.outputs, program.outputs, strict=True):

@@ -122,7 +122,9 @@ def _transformers(architecture: Architecture, pretrained: bool) -> nn.Module:
         return auto.from_config(config)  # type: ignore[no-any-return]
     return _reach(  # type: ignore[no-any-return]
         architecture.weights,
-        lambda place: auto.from_pretrained(place, config=config, trust_remote_code=False, dtype="float32"),
+        lambda place: auto.from_pretrained(
+            place, config=config, trust_remote_code=False, dtype="float32", ignore_mismatched_sizes=True
+        ),
     )
 
 

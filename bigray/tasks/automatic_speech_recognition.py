@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 BLANK = 0
 """Class of "no character"; character k of the state is class k + 1."""
-MARGIN_FRAMES = 8
+MARGIN_FRAMES = 4
 """Silent frames put before and after each row: a short word then has steps enough for its characters."""
 STRIDE = 2
 """Frames per step of the network's output: 20 ms."""
@@ -63,6 +63,16 @@ class AutomaticSpeechRecognition(base.Task):
     dynamic: ClassVar[Mapping[str, Mapping[int, str]]] = {
         "features": {0: "batch", 1: "time"},
         "lengths": {0: "batch"},
+    }
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "data": {
+            "augment": [
+                {"name": "change_speed", "probability": 0.8, "options": {"factor": [0.8, 1.25]}},
+                {"name": "add_noise", "probability": 0.5},
+                {"name": "mask_spectrum", "probability": 0.5},
+            ]
+        },
+        "train": {"epochs": 30, "batch_size": 16, "learning_rate": 3e-3},
     }
 
     class State(base.State):

@@ -95,7 +95,7 @@ class ImageClassification(base.Task):
             options = {**model.options, "num_classes": classes}
             return Architecture(source="torchvision", name=model.name, options=options, weights=model.weights)
         dims = {"kind": "image", "image_size": self.state.image_size, "classes": classes}
-        return own_architecture(model, dims, default="cnn", known=("ffnn", "cnn"), task=self.name)
+        return own_architecture(model, dims, default="cnn", known=("cnn",), task=self.name)
 
     def encode(self, rows: Sequence[Row]) -> Batch:
         """Return ``pixel_values`` (N, 3, S, S) float32."""

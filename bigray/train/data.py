@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,11 +29,13 @@ class Encode(ArrowBatchCollateFn):  # type: ignore[misc]
     def __init__(self, task: Task, augmentations: Sequence[Augmentation], seed: int) -> None:
         super().__init__()
         self._task, self._augmentations = task, list(augmentations)
-        self._rng = np.random.default_rng(seed)
+        self._seed, self._number = seed, itertools.count()
 
     def __call__(self, batch: pa.Table) -> Tensors:
         """Return the encoded batch."""
-        rows = augment.apply(batch.to_pylist(), self._augmentations, self._rng, self._task.contract.field)
+        # a generator of its own per batch: several threads may be at work
+        rng = np.random.default_rng([self._seed, next(self._number)])
+        rows = augment.apply(batch.to_pylist(), self._augmentations, rng, self._task.contract.field)
         return tensors(self._task.encode(rows))
 
 

@@ -12,8 +12,9 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
+from bigray.data import sources
 from bigray.data.sources import Splits
-from bigray.errors import TrainingFailed
+from bigray.errors import TrainingFailed, UserError
 from bigray.models.base import Architecture
 from bigray.polling import polling
 from bigray.recipe import Recipe
@@ -83,6 +84,9 @@ def fit(
         try:
             result = trainer.fit()
         except Exception as error:
+            cause = sources.original(error)
+            if isinstance(cause, UserError):
+                raise cause from None
             raise TrainingFailed(f"Training failed: {_cause(error)} Logs: {directory / 'ray_train'}.") from error
     if not result.best_checkpoints:
         raise TrainingFailed("Training ended without a checkpoint.")

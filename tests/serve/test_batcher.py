@@ -107,7 +107,8 @@ def test_full_queue_and_cancelled_work() -> None:
     async def run() -> None:
         queue = batcher(fake, max_size=1, max_waiting=3)
         running = asyncio.create_task(queue.submit([{"n": 0}], None, soon()))
-        await asyncio.sleep(0.03)
+        while not fake.batches:
+            await asyncio.sleep(0.001)
         waiting = [asyncio.create_task(queue.submit([{"n": n}], None, soon())) for n in (1, 2, 3)]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):

@@ -47,7 +47,7 @@ def test_malformed(http: httpx.Client) -> None:
         response = http.request(
             case.method, f"/models/{case.model}{case.path}", content=case.content, headers=case.headers
         )
-        if time.monotonic() - began > 5:
+        if time.monotonic() - began > 10:
             wrong.append(f"{case}: took {time.monotonic() - began:.1f} s")
         try:
             check_problem(response.status_code, response.headers, response.content, case)
@@ -159,8 +159,9 @@ def test_async_client(service: str) -> None:
     asyncio.run(run())
 
 
-def test_huggingface_client(service: str, sound: bytes) -> None:
+def test_huggingface_client(service: str, sound: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # the hub it talks to here is ours
 
     def client(task: str) -> Any:
         return hub.InferenceClient(model=f"{service}/models/{NAMES[task]}", token=None)

@@ -132,9 +132,7 @@ def test_an_answer_does_not_depend_on_the_batch() -> None:
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm1d):  # as after training: a zero is no fixed point of the norms
             module.running_mean.normal_()
-    rows = [
-        {"audio": (_word([500.0] * size, size), 8_000)} for size in (1, 3, 7)
-    ]
+    rows = [{"audio": (_word([500.0] * size, size), 8_000)} for size in (1, 3, 7)]
     together = task.encode(rows)
     together["features"][0, together["lengths"][0] :] = 7.0  # whatever padding may hold
     with torch.no_grad():

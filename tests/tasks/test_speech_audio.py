@@ -28,7 +28,9 @@ def _file(samples: np.ndarray, rate: int, kind: str, subtype: str | None = None)
 
 def _wav(channels: int = 1, rate: int = 16_000, code: int = 1, bits: int = 16, data: bytes = b"\0" * 3200) -> bytes:
     """A WAV file with whatever a header may claim."""
-    chunk = struct.pack("<HHIIHH", code, channels, rate, rate * channels * bits // 8 & 0xFFFFFFFF, channels * bits // 8 & 0xFFFF, bits)
+    chunk = struct.pack(
+        "<HHIIHH", code, channels, rate, rate * channels * bits // 8 & 0xFFFFFFFF, channels * bits // 8 & 0xFFFF, bits
+    )
     body = b"WAVEfmt " + struct.pack("<I", len(chunk)) + chunk + b"data" + struct.pack("<I", len(data)) + data
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
@@ -107,7 +109,9 @@ def test_the_cap_holds_while_decoding_when_a_header_lies(monkeypatch: pytest.Mon
         list(_speech._blocks(file))
 
 
-@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", None), ("OGG", None), ("MP3", None)])
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", None), ("OGG", None), ("MP3", None)]
+)
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
 def test_kinds_and_rates_of_file_agree(kind: str, subtype: str | None, rate: int) -> None:
     sound = np.stack([_tone(1.0, rate), _tone(1.0, rate)], axis=1)

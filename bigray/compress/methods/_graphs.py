@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -47,38 +48,43 @@ def onnx_types(directory: Path) -> Counter[str]:
 
 @contextmanager
 def preprocessed(directory: Path) -> Iterator[Path]:
-    """Give the ONNX graph folded and with shapes, as ONNX Runtime's quantizers want it; removed afterwards.
+    """Give the ONNX graph folded and fused, as ONNX Runtime's quantizers want it; removed afterwards.
 
-    Without this step the quantizers leave LSTM in float32 and say nothing. The shapes that torch's exporter noted
-    are deleted first: they clash with those inferred here (ShapeInferenceError on Gemm).
+    Without this step the quantizers leave LSTM in float32 and say nothing. Noted shapes of inner values are deleted:
+    they clash with what the quantizers infer (ShapeInferenceError on Gemm).
     """
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    path = directory / "preprocessed.onnx"
-    try:
-        graph = onnx.load(directory / MODEL)
-        del graph.graph.value_info[:]
-        quant_pre_process(graph, path, skip_symbolic_shape=True)
-        ready = onnx.load(path)
-        del ready.graph.value_info[:]
-        onnx.save(ready, path)
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        bare, ready = Path(scratch, "bare.onnx"), Path(scratch, "ready.onnx")
+        _without_shapes(onnx.load(directory / MODEL), bare)
+        quant_pre_process(bare, ready, skip_symbolic_shape=True)
+        _without_shapes(onnx.load(ready), ready)
+        yield ready
+
+
+def _without_shapes(model: Any, path: Path) -> None:
+    import onnx
+
+    del model.graph.value_info[:]
+    onnx.save(model, path)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the tools' progress bars and warnings; their errors come through as exceptions."""
-    root, old = logging.getLogger(), logging.getLogger().level
-    root.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("", "nncf")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        root.setLevel(old)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def require(method: str, directory: Path, before: int, found: int, wanted: str) -> None:

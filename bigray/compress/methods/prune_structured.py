@@ -102,6 +102,8 @@ def _remove(program: Program, batch: Mapping[str, torch.Tensor], settings: Confi
     from torch import nn
     from torch.nn.modules.conv import _ConvNd
 
+    from bigray.compress.methods import _recurrent
+
     network = program.network
     network.requires_grad_(True)  # the tracer follows gradients
 
@@ -111,13 +113,17 @@ def _remove(program: Program, batch: Mapping[str, torch.Tensor], settings: Confi
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of unwrapped parameters: their groups are left alone
         graph = torch_pruning.DependencyGraph().build_dependency(
-            network, example_inputs=batch, forward_fn=run, verbose=False
+            network,
+            example_inputs=batch,
+            forward_fn=run,
+            customized_pruners={nn.LSTM: _recurrent.HiddenUnits(), nn.GRU: _recurrent.HiddenUnits()},
+            verbose=False,
         )
     _mend_slices(graph)
     score = torch_pruning.importance.GroupMagnitudeImportance(p=2, group_reduction="mean", normalizer="mean")
     heads = _attention(network)
     kept = {id(inner) for module in keep for inner in module.modules()}
-    groups = list(graph.get_all_groups(root_module_types=[_ConvNd, nn.Linear]))
+    groups = list(graph.get_all_groups(root_module_types=[_ConvNd, nn.Linear, nn.LSTM, nn.GRU]))
     for group in groups:
         touched = [(entry.target.module, graph.is_out_channel_pruning_fn(entry.handler)) for entry, _ in group]
         if any(_is_fixed(module, out, graph, kept) for module, out in touched):
@@ -125,9 +131,11 @@ def _remove(program: Program, batch: Mapping[str, torch.Tensor], settings: Confi
         owners = {id(module): heads[id(module)] for module, out in touched if out and id(module) in heads}
         if owners and settings.parts == "feed_forward":
             continue
-        values = score(group)
-        if values is None:
+        parts = [values for values in (score(group),) if values is not None]
+        parts += [_recurrent.strength(module) for module, out in touched if out and isinstance(module, nn.RNNBase)]
+        if not parts:
             continue
+        values = torch.stack(parts).sum(0)
         count = next((attention.heads for attention in owners.values()), 0)
         normed = [module.num_groups for module, _ in touched if isinstance(module, nn.GroupNorm)]
         chosen = _heads(values, count, settings) if count else _channels(values, max(normed, default=1), settings)
@@ -140,10 +148,6 @@ def _remove(program: Program, batch: Mapping[str, torch.Tensor], settings: Confi
                 attention.shrink(len(chosen) * count // len(values))
     for parameter in network.parameters():
         parameter.grad = None
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.RNNBase):
-                module.flatten_parameters()
 
 
 def _mend_slices(graph: Any) -> None:
@@ -162,7 +166,10 @@ def _mend_slices(graph: Any) -> None:
         dim = node.module.dim if node.module.dim < 100 else node.module.dim - 2**64  # saved as an unsigned number
         if isinstance(source.module, nn.Conv1d) and dim % 3 != 1:
             node.type = ops.OPTYPE.ELEMENTWISE
-            for one in [*node.dependencies, *(one for other in node.inputs + node.outputs for one in other.dependencies)]:
+            for one in [
+                *node.dependencies,
+                *(one for other in node.inputs + node.outputs for one in other.dependencies),
+            ]:
                 if node in (one.source, one.target):
                     one.index_mapping[0] = None
 
@@ -173,9 +180,15 @@ def _is_fixed(module: Any, out: bool, graph: Any, kept: set[int]) -> bool:
     from torch.nn.modules.conv import _ConvNd
 
     node = graph.module2node[module]
-    if isinstance(module, nn.Parameter | nn.LayerNorm | nn.RMSNorm | nn.Embedding | nn.RNNBase | nn.MultiheadAttention):
+    if isinstance(module, nn.Parameter | nn.LayerNorm | nn.RMSNorm | nn.Embedding | nn.MultiheadAttention):
         return True
-    if isinstance(module, _ConvNd) and module.groups > 1 and not module.groups == module.in_channels == module.out_channels:
+    if isinstance(module, nn.RNNBase) and (module.bidirectional or module.proj_size or isinstance(module, nn.RNN)):
+        return True
+    if (
+        isinstance(module, _ConvNd)
+        and module.groups > 1
+        and not module.groups == module.in_channels == module.out_channels
+    ):
         return True
     if type(module).__name__ == "_OutputOp":
         return True
@@ -230,7 +243,14 @@ def _attention(network: nn.Module) -> dict[int, _Attention]:
 
     found = {}
     for module in network.modules():
-        count = next((getattr(module, name) for name in ("num_attention_heads", "num_heads", "n_heads") if isinstance(getattr(module, name, None), int)), None)
+        count = next(
+            (
+                getattr(module, name)
+                for name in ("num_attention_heads", "num_heads", "n_heads")
+                if isinstance(getattr(module, name, None), int)
+            ),
+            None,
+        )
         for names in QUERY_KEY_VALUE:
             layers = [getattr(module, name, None) for name in names]
             if count and all(isinstance(layer, nn.Linear) for layer in layers):

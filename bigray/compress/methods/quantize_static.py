@@ -84,7 +84,9 @@ def _openvino(directory: Path, settings: Config, batches: list[Arrays], model_ty
     names = [port.get_any_name() for port in model.inputs]
     data = nncf.Dataset([{name: batch[name] for name in names} for batch in batches])
     present = {node.get_type_name() for node in model.get_ops()}
-    advanced = AdvancedQuantizationParameters(smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=settings.smoothing))
+    advanced = AdvancedQuantizationParameters(
+        smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=settings.smoothing)
+    )
     with _graphs.quiet():
         quantized = nncf.quantize(
             model,

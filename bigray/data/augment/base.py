@@ -45,7 +45,7 @@ def decode(value: Any, field: str) -> Any:
 
 
 def _decode_image(data: bytes) -> np.ndarray:
-    # the tasks decode what is served in the same way (a test compares them); data stands below tasks and cannot ask them
+    # as the tasks decode what is served (a test compares the two); data stands below tasks and cannot ask them
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(data)) as image:

@@ -1,7 +1,7 @@
-"""Twelve English command words, each spoken by 100 generated voices: rows ``audio`` (WAV, 16 kHz mono), ``text``, ``speaker``.
+"""Twelve English command words, each spoken by 100 generated voices: rows ``audio``, ``text``, ``speaker``.
 
-Made with eSpeak NG (`bigray.data.generate`): five accents times twenty voice variants, each word with a speed and pitch
-drawn once for it. Use ``data.group_by: speaker`` so that test measures new voices. The first use takes some seconds; the
+WAV, 16 kHz mono, made with eSpeak NG (`bigray.data.generate`): five accents times twenty voice variants, each word with
+a speed and pitch drawn once for it. Use ``data.group_by: speaker`` so that test measures new voices. The first use takes some seconds; the
 recordings are then kept in the cache. No licence conditions rest on the recordings.
 """
 

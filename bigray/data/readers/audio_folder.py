@@ -1,8 +1,8 @@
 """Recordings whose name, or folder, says what is spoken.
 
 Without a pattern a row's text is the name of its folder, as in ``SOURCE/yes/0a7c2a8d_0.wav``. With ``options.pattern``
-it comes from the file name: ``(?P<text>\\d)_(?P<speaker>[a-z]+)_\\d+`` reads ``7_jackson_32.wav`` (the Free Spoken Digit
-Dataset) as text "7" by speaker "jackson", so that ``data.group_by: speaker`` works.
+it comes from the file name: ``(?P<text>\\d)_(?P<speaker>[a-z]+)_\\d+`` reads ``7_jackson_32.wav`` (the Free Spoken
+Digit Dataset) as text "7" by speaker "jackson", so that ``data.group_by: speaker`` works.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class VocOptions(Options):
     """Where things lie, and which objects count."""
 
     images: str | None = None
-    """Folder of images, relative to the source's folder; by default ``images``, ``JPEGImages`` or that folder itself."""
+    """Folder of images, relative to the source's folder; by default ``images``, ``JPEGImages`` or that folder."""
     annotations: str | None = None
     """Folder of XML files; by default ``annotations``, ``Annotations``, ``xml`` or the source's folder itself."""
     keep_difficult: bool = True

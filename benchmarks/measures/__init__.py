@@ -1,0 +1,1 @@
+"""What the benchmarks measure; each file has ``run(data, work) -> list[Bar]``."""

@@ -1,0 +1,96 @@
+"""The whole story on a small recipe: train, search, verify, artifact; and going on where a run stopped."""
+
+import json
+import random
+
+import pytest
+
+from bigray import pipeline
+from bigray import recipe as recipes
+from bigray.artifact import Artifact
+from bigray.predictor import open_artifact
+from bigray.results import Results
+
+pytestmark = pytest.mark.cluster
+
+GOOD = ["wonderful", "lovely", "bright", "superb", "moving", "warm"]
+BAD = ["dreadful", "tedious", "bleak", "clumsy", "hollow", "cold"]
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    rng = random.Random(0)
+    lines = ["text,label"]
+    for number in range(480):
+        label, words = rng.choice([("positive", GOOD), ("negative", BAD)])
+        filler = " ".join(rng.choice(["the film", "a plot", "its cast", "every scene"]) for _ in range(rng.randint(2, 9)))
+        lines.append(f"{filler} is {rng.choice(words)} {number},{label}")
+    (folder / "reviews.csv").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "recipe.yaml").write_text(
+        f"""
+name: tiny
+task: text_classification
+output: {folder}/runs
+data: {{train: reviews.csv, validation: 0.15, test: 0.2}}
+model: {{name: cnn, options: {{embedding: 64, width: 256}}}}
+train: {{epochs: 2, batch_size: 32, learning_rate: 3.0e-3, workers: 2}}
+compress: {{trials: 3, methods: [prune_structured, quantize_static], max_drop: 3.0, recover_epochs: 1}}
+""",
+        encoding="utf-8",
+    )
+    return folder / "recipe.yaml"
+
+
+@pytest.fixture(scope="module")
+def finished(ray_cluster, recipe_file):
+    events = []
+    results = pipeline.run(recipes.read(recipe_file), events.append)
+    return results, events
+
+
+def test_a_run_hands_out_a_verified_faster_artifact(finished, recipe_file):
+    results, events = finished
+    assert results.verdict.qualified
+    assert results.verdict.drop_points <= 3.0
+    assert results.chosen.speedup > 1.0
+    assert results.rows == {"train": 312, "validation": 72, "test": 96}
+    assert results.verdict.rows == 96
+    folder = recipe_file.parent / "runs" / "tiny"
+    manifest = Artifact.open(folder / "artifact").manifest
+    assert manifest.engine == results.chosen.engine
+    assert manifest.metrics["test"]["accuracy"]["value"] == results.chosen.metrics["accuracy"].value
+    answer = open_artifact(folder / "artifact").predict([{"text": "the film is wonderful"}])
+    assert answer[0][0].label == "positive"
+    assert Results.open(folder / "results.json") == results
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+    assert [entry["epoch"] for entry in results.history] == [0, 1]
+    assert any("step" in event for event in events)
+
+
+def test_every_trial_is_a_row_with_its_outcome(finished):
+    results, events = finished
+    assert len(results.trials) == 3
+    assert [trial.chosen for trial in results.trials].count(True) == 1
+    assert all(trial.reason for trial in results.trials if not trial.chosen and trial.status != "ok")
+    assert sum("trial" in event and event["stage"] == "search" for event in events) == 3
+
+
+def test_running_again_trains_and_searches_nothing_anew(finished, recipe_file):
+    results, _ = finished
+    kept = sorted((recipe_file.parent / "runs" / "tiny").glob("search-*/*/trial.json"))
+    before = [json.loads(path.read_text())["seconds"] for path in kept]
+    again = pipeline.run(recipes.read(recipe_file, ["compress.trials=3"]))
+    assert again.history == results.history
+    assert [json.loads(path.read_text())["seconds"] for path in kept] == before
+    assert len(again.trials) == len(results.trials)
+
+
+def test_when_nothing_qualifies_the_reason_is_told_and_no_artifact_named(finished):
+    results, _ = finished
+    over = [trial.model_copy(update={"drop_points": 9.0, "chosen": False}) for trial in results.trials]
+    empty = results.model_copy(update={"chosen": None, "artifact": None, "max_drop": 0.5})
+    told = pipeline._nothing(empty, over, None)
+    assert not told.verdict.qualified
+    assert "max_drop of 0.5 points binds" in told.verdict.reason
+    assert told.artifact is None
