@@ -12,7 +12,7 @@ help:
 	@echo "make test       all tests but those that take minutes each"
 	@echo "make check      format, lint, types and the fast tests"
 	@echo "make test-all   every test"
-	@echo "make bench      every benchmark that needs no data of your own; results in benchmarks/results"
+	@echo "make bench      all benchmarks (DATA=folder of real data sets); results in benchmarks/results"
 	@echo "make clean      remove caches and build leftovers (not .venv, not runs/)"
 
 install: $(STAMP)
@@ -40,8 +40,9 @@ check: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest
 
+# DATA is a folder of real data sets; measures that need one say so and are skipped without it.
 bench: $(STAMP)
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BIN)/python -m benchmarks.spine --save $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 640, 340
 """Units of the SVG canvas; the page scales it."""
+HALF_WIDTH, HALF_HEIGHT = 460, 270
+"""The same for charts that stand two in a row, so that their text is not smaller."""
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 20, 48
 """Room for ticks and titles, in the same units."""
 
@@ -73,23 +75,26 @@ class Chart:
     """Points of a polyline, in SVG's notation."""
     floor: Tick | None = None
     """A horizontal limit with its text."""
+    width: int = WIDTH
+    height: int = HEIGHT
 
 
-def x_axis(values: Sequence[float], *, log: bool = False) -> Axis:
+def x_axis(values: Sequence[float], *, log: bool = False, width: int = WIDTH) -> Axis:
     """Return a horizontal axis around the values."""
     low, high = _padded(values, log)
-    return Axis(low, high, LEFT, WIDTH - RIGHT, log)
+    return Axis(low, high, LEFT, width - RIGHT, log)
 
 
-def y_axis(values: Sequence[float]) -> Axis:
+def y_axis(values: Sequence[float], *, height: int = HEIGHT) -> Axis:
     """Return a vertical axis around the values; SVG counts downwards."""
     low, high = _padded(values, False)
-    return Axis(low, high, HEIGHT - BOTTOM, TOP)
+    return Axis(low, high, height - BOTTOM, TOP)
 
 
 def curve(name: str, metric: str, points: Sequence[tuple[float, float]]) -> Chart:
     """Draw one quantity over epochs."""
-    across, up = x_axis([x for x, _ in points]), y_axis([y for _, y in points])
+    across = x_axis([x for x, _ in points], width=HALF_WIDTH)
+    up = y_axis([y for _, y in points], height=HALF_HEIGHT)
     marks = [Mark(across.place(x), up.place(y), f"epoch {x:g}: {metric} {y:.4g}", "series") for x, y in points]
     last = points[-1]
     whole = [tick for tick in across.ticks() if "." not in tick.text]  # there is no half epoch
@@ -102,6 +107,8 @@ def curve(name: str, metric: str, points: Sequence[tuple[float, float]]) -> Char
         y_ticks=up.ticks(),
         marks=marks,
         line=" ".join(f"{mark.x},{mark.y}" for mark in marks),
+        width=HALF_WIDTH,
+        height=HALF_HEIGHT,
     )
 
 

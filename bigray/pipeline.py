@@ -227,11 +227,10 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
         refused: dict[int, str] = {}
         for trial in objective.ranked(trials, settings.max_drop)[:VERIFY_ATTEMPTS]:
             plan = Plan(engine=trial.variant.engine, steps=trial.variant.steps)
-            verdict, dense_variant, chosen = search.verify(
-                recipe, dense.directory, folder / plan.key / "model", plan, test
-            )
+            judged = search.verify(recipe, dense.directory, folder / plan.key, plan, test)
+            verdict = judged.verdict
             this.listen({"stage": "verify", "trial": trial, "verdict": verdict})
-            results = results.model_copy(update={"dense": dense_variant})
+            results = results.model_copy(update={"dense": judged.dense})
             if verdict.qualified:
                 winner = trial
                 break
@@ -248,12 +247,11 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
         for trial in trials
     ]
     results = results.model_copy(update={"trials": trials, "verdict": verdict})
-    if winner is None or verdict is None:
+    if winner is None:
         return _nothing(results, trials, verdict)
     with this.stage("artifact"):
-        plan = Plan(engine=chosen.engine, steps=chosen.steps)
-        _hand_out(this, dense, folder / plan.key / "model", dense_variant, chosen, verdict)
-    return results.model_copy(update={"chosen": chosen, "artifact": "artifact"})
+        _hand_out(this, dense, folder / plan.key / "model", judged.dense, judged.chosen, verdict)
+    return results.model_copy(update={"chosen": judged.chosen, "artifact": "artifact"})
 
 
 def _nothing(results: Results, trials: list[Trial], verdict: Verdict | None) -> Results:

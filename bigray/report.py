@@ -41,6 +41,7 @@ def render(results: Results) -> str:
         "megabytes": _megabytes,
         "estimate": _estimate,
         "duration": _duration,
+        "ratio": _ratio,
         "points": _points,
         "metric_name": metric_name,
         "words": _words,
@@ -88,11 +89,10 @@ def _direction(change: str, results: Results) -> str:
 
 def _curves(results: Results) -> list[charts.Chart]:
     found = []
-    for name, key in (("Training loss", "loss"), ("Validation", results.metric)):
+    for name, key in (("Training", "loss"), ("Validation", results.metric)):
         points = [(float(row["epoch"]), float(row[key])) for row in results.history if _is_number(row.get(key))]
         if points:
-            label = "loss" if key == "loss" else metric_name(key)
-            found.append(charts.curve(f"{name}: {label}" if key != "loss" else name, label, points))
+            found.append(charts.curve(name, metric_name(key), points))
     return found
 
 
@@ -216,11 +216,20 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def _ratio(value: float | None, better: str, worse: str) -> str:
+    """Say a ratio the way round that makes it at least 1."""
+    if not value:
+        return "–"
+    return f"{_number(value)}× {better}" if value >= 1 else f"{_number(1 / value)}× {worse}"
+
+
 def _ms(value: float | None) -> str:
     return "–" if value is None else f"{_number(value)} ms"
 
 
 def _megabytes(value: int) -> str:
+    if value >= 1e9:
+        return f"{_number(value / 1e9)} GB"
     return f"{_number(value / 1e6)} MB" if value >= 1e5 else f"{_number(value / 1e3)} kB"
 
 

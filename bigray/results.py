@@ -88,6 +88,15 @@ class Verdict(BaseModel):
     rows: int = 0
 
 
+class Verified(BaseModel):
+    """What the check measured: the verdict, and both models on the unseen rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    verdict: Verdict
+    dense: Variant
+    chosen: Variant
+
+
 class Results(BaseModel):
     """One run, whole."""
 

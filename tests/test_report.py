@@ -130,7 +130,12 @@ def results() -> Results:
             rows=1000,
         ),
         artifact="artifact",
-        hardware={"cpu": "Intel(R) Xeon(R)", "cores": 2, "memory_gb": 23.5, "flags": ["avx2", "avx512_vnni"]},
+        hardware={
+            "cpu": "Intel(R) Xeon(R)",
+            "cores": 2,
+            "memory_bytes": 25_276_502_016,
+            "flags": ["avx2", "avx512_vnni"],
+        },
         versions={"python": "3.11.7", "ray": "2.60.0"},
         recipe={"name": "sentiment", "task": "text_classification", "train": {"epochs": 4}},
     )
@@ -260,3 +265,11 @@ def test_a_logarithmic_axis_has_round_ticks() -> None:
     axis = charts.x_axis([0.3, 40.0], log=True)
     assert [tick.text for tick in axis.ticks()] == ["0.5", "1", "2", "5", "10", "20", "50"]
     assert axis.place(0.3) < axis.place(4.0) < axis.place(40.0)
+
+
+@pytest.mark.parametrize(("size", "words"), [(16_000_000, "5.68× smaller"), (181_740_000, "2× larger")])
+def test_ratios_read_the_right_way_round(results: Results, size: int, words: str) -> None:
+    assert results.chosen is not None
+    assert words in report.render(
+        results.model_copy(update={"chosen": results.chosen.model_copy(update={"size_bytes": size})})
+    )

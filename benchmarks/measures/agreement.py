@@ -40,11 +40,25 @@ def run(data: Path, work: Path) -> list[Bar]:
         served = {name: _served(folder, name, rows) for name, folder in (("dense", dense), ("chosen", chosen))}
     local = {"dense": _local(dense, rows), "chosen": _local(chosen, rows)}
     return [
-        at_most("dense: trained network against endpoint, largest difference", _gap(trained, served["dense"][0]), 1e-5, ""),
-        at_most("dense: artifact against endpoint, largest difference", _gap(local["dense"], served["dense"][0]), 1e-5, ""),
+        at_most(
+            "dense: trained network against endpoint, largest difference", _gap(trained, served["dense"][0]), 1e-5, ""
+        ),
+        at_most(
+            "dense: artifact against endpoint, largest difference", _gap(local["dense"], served["dense"][0]), 1e-5, ""
+        ),
         at_least("dense: same labels of 200", _same(trained, served["dense"][0]), ROWS, ""),
-        at_least("chosen: artifact and endpoint give the same label of 200", _same(local["chosen"], served["chosen"][0]), ROWS, ""),
-        at_most(f"text replica on {served['chosen'][1]['engine']}: torch imported", served["chosen"][1]["process"]["torch_imported"], 0, ""),
+        at_least(
+            "chosen: artifact and endpoint give the same label of 200",
+            _same(local["chosen"], served["chosen"][0]),
+            ROWS,
+            "",
+        ),
+        at_most(
+            f"text replica on {served['chosen'][1]['engine']}: torch imported",
+            served["chosen"][1]["process"]["torch_imported"],
+            0,
+            "",
+        ),
     ]
 
 

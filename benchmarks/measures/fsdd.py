@@ -22,11 +22,18 @@ def run(data: Path, work: Path) -> list[Bar]:
     # the data set's own test takes are numbers 0 to 4
     train = [str(folder / f"*_{name}_{take}.wav") for name in trained for take in ("[5-9]", "[1-4][0-9]")]
     takes = [str(folder / f"*_{name}_[0-4].wav") for name in trained]
-    recipe, results = run_recipe("fsdd", work, [f"data.train={train}", f"data.test={[str(folder / f'*_{HELD_OUT}_*.wav')]}"])
+    recipe, results = run_recipe(
+        "fsdd", work, [f"data.train={train}", f"data.test={[str(folder / f'*_{HELD_OUT}_*.wav')]}"]
+    )
     assert results.dense is not None
     chosen = results.chosen or results.dense
     return [
-        at_least(f"fsdd: word accuracy, speaker {HELD_OUT} never trained on", 1 - results.dense.metrics["wer"].value, 0.80, ""),
+        at_least(
+            f"fsdd: word accuracy, speaker {HELD_OUT} never trained on",
+            1 - results.dense.metrics["wer"].value,
+            0.80,
+            "",
+        ),
         at_least("fsdd: word accuracy, unseen takes of trained speakers", 1 - _wer(recipe, takes, work), 0.95, ""),
         at_least("fsdd: word accuracy of the chosen model, new speaker", 1 - chosen.metrics["wer"].value, 0.79, ""),
         at_most("fsdd: minutes of training", training_minutes(results), 20, "min"),

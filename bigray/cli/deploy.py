@@ -27,6 +27,7 @@ def command(
     """
     from bigray.artifact import Artifact
     from bigray.cli import _show
+
     Artifact.open(artifact)  # before Ray is imported and a cluster started
     from bigray.cluster import cluster
     from bigray.serve import config

@@ -36,7 +36,9 @@ def knob(
     an empty list leaves the knob at its default.
     """
     ranges = {"low": low, "high": high, "choices": choices, "search": search}
-    extra = {"knob": {key: list(value) if isinstance(value, tuple | list) else value for key, value in ranges.items()}}
+    extra: Any = {
+        "knob": {key: list(value) if isinstance(value, tuple | list) else value for key, value in ranges.items()}
+    }
     limits: dict[str, Any] = {} if low is None else {"ge": low, "le": high}
     return Field(default, json_schema_extra=extra, **limits)
 

@@ -19,7 +19,7 @@ from bigray.evaluate import answers, drop, estimates
 from bigray.models.base import build
 from bigray.predictor import Predictor, load_session, load_task
 from bigray.recipe import Recipe
-from bigray.results import Estimate, Latency, Trial, Variant, Verdict
+from bigray.results import Estimate, Latency, Trial, Variant, Verified
 from bigray.tasks.base import Row, Task
 
 if TYPE_CHECKING:
@@ -150,10 +150,8 @@ def compare(
     return found, speedup
 
 
-def verify(
-    recipe: Recipe, dense: Path, candidate: Path, plan: Plan, rows: Sequence[Row]
-) -> tuple[Verdict, Variant, Variant]:
-    """Judge a candidate on unseen rows; return the verdict, and the dense and the candidate model as measured.
+def verify(recipe: Recipe, dense: Path, candidate: Path, plan: Plan, rows: Sequence[Row]) -> Verified:
+    """Judge a candidate on unseen rows, beside the dense model.
 
     Meant for a fresh process, so that nothing of the search lingers. ``candidate`` is a folder of engine files.
     """
@@ -181,4 +179,4 @@ def verify(
         speedup=speedup,
         size_bytes=measure.directory_bytes(candidate),
     )
-    return judged, dense_variant, chosen
+    return Verified(verdict=judged, dense=dense_variant, chosen=chosen)

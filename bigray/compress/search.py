@@ -18,6 +18,7 @@ from ray import tune
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
+from bigray.artifact import write_atomically
 from bigray.compress import candidate, objective
 from bigray.compress.candidate import Job, Workbench
 from bigray.compress.plan import Plan
@@ -25,7 +26,7 @@ from bigray.compress.space import Space
 from bigray.errors import SearchFailed
 from bigray.polling import polling
 from bigray.recipe import Recipe
-from bigray.results import Trial, Variant, Verdict
+from bigray.results import Trial, Verified
 from bigray.tasks.base import Row
 
 OBJECTIVES = {"drop_points": "min", "speedup": "max", "size_bytes": "min"}
@@ -127,13 +128,18 @@ def search(job: Job, space: Space, listen: Callable[[dict[str, Any]], None] | No
     return trials
 
 
-def verify(
-    recipe: Recipe, dense: Path, model: Path, plan: Plan, rows: Sequence[Row]
-) -> tuple[Verdict, Variant, Variant]:
-    """Judge a candidate on unseen rows in a fresh process that has the whole machine to itself."""
+def verify(recipe: Recipe, dense: Path, folder: Path, plan: Plan, rows: Sequence[Row]) -> Verified:
+    """Judge a candidate on unseen rows in a fresh process that has the machine to itself.
+
+    ``folder`` is the candidate's; the outcome is kept there, so a finished run that is started again ends at once.
+    """
+    kept = folder / "verified.json"
+    if kept.is_file():
+        return Verified.model_validate_json(kept.read_text(encoding="utf-8"))
     judge = ray.remote(num_cpus=1, max_calls=1, max_retries=0)(candidate.verify)
-    result: tuple[Verdict, Variant, Variant] = ray.get(judge.remote(recipe, dense, model, plan, ray.put(list(rows))))
-    return result
+    outcome: Verified = ray.get(judge.remote(recipe, dense, folder / "model", plan, ray.put(list(rows))))
+    write_atomically(kept, outcome.model_dump_json(indent=2))
+    return outcome
 
 
 def _outcomes(directory: Path) -> list[Trial]:

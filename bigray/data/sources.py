@@ -114,7 +114,8 @@ def _requests(data: Data, task: type[Task], role: Role) -> Iterator[tuple[Reader
     for source in [value] if isinstance(value, str) else value:
         for format, path in formats.locate(source, data.format, task.fields):
             reader: Reader = plugins.load(formats.PACKAGE, format).READER
-            options = reader.Options.parse(data.options, "data.options")
+            # options describe the user's files; a catalogue entry joined to them has none
+            options = reader.Options.parse({} if format == "catalogue" else data.options, "data.options")
             yield reader, Request(path, role, data, task.fields, _media(task), options)
 
 

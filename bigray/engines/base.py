@@ -46,7 +46,7 @@ class Session(ABC):
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Map input arrays to output arrays by name; extra entries (targets) are ignored."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most sessions hold nothing that needs freeing
         """Free what the session holds."""
 
 

@@ -15,4 +15,5 @@ OPTIONS = {kind: module.OPTIONS for kind, module in _KINDS.items()}
 
 def build(options: dict[str, Any]) -> nn.Module:
     """Build the network of ``options["kind"]``; the rest of the options are its own."""
-    return _KINDS[options["kind"]].build(options)
+    network: nn.Module = _KINDS[options["kind"]].build(options)
+    return network

@@ -3,8 +3,8 @@
 A network reads the log-mel spectrogram and says, every 20 ms, which character is heard, or none (the blank).
 Connectionist temporal classification (CTC, Graves et al. 2006) trains it on texts without any alignment, by summing over
 every way the characters could lie in time. The answer is the best character of each step, with repeats merged and
-blanks dropped. The characters are those of the training texts, so any language that writes sounds can be learned. Wire
-form: https://huggingface.co/docs/inference-providers/tasks/automatic-speech-recognition.
+blanks dropped; with a closed vocabulary each word heard becomes the likeliest word of the training texts. The characters
+are those of the training texts, so any language that writes sounds can be learned. Wire form: https://huggingface.co/docs/inference-providers/tasks/automatic-speech-recognition.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -24,6 +24,7 @@ from bigray.models.base import Architecture, own_architecture, own_options
 from bigray.recipe import Data, Model
 from bigray.schemas import Chunk, Transcript, TranscriptionParameters, Wire
 from bigray.tasks import base
+from bigray.tasks._ctc import BLANK, Word, greedy_words, log_likelihoods, spell
 from bigray.tasks._speech import (
     HOP_S,
     MIN_RATE,
@@ -40,16 +41,23 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-BLANK = 0
-"""Class of "no character"; character k of the state is class k + 1."""
 MARGIN_FRAMES = 4
 """Silent frames put before and after each row: a short word then has steps enough for its characters."""
 STRIDE = 2
 """Frames per step of the network's output: 20 ms."""
 MAX_CHARACTERS = 4_000
-INPUT: dict[str, Any] = {"sample_rate": None, "mel_bands": 64, "lowercase": True, "punctuation": False}
-"""Settings of ``model.input``; see `AutomaticSpeechRecognition.State`. The rate is by default that of the training
-files, at most 16 kHz."""
+MAX_WORDS = 200
+"""Words of a closed vocabulary; reading takes time in proportion."""
+INPUT: dict[str, Any] = {
+    "sample_rate": None,
+    "mel_bands": 64,
+    "lowercase": True,
+    "punctuation": False,
+    "vocabulary": "auto",
+}
+"""Settings of ``model.input``; see `AutomaticSpeechRecognition.State`. ``sample_rate`` is by default that of the training
+files, at most 16 kHz. ``vocabulary`` is ``open`` (any word that the characters can write), ``closed`` (the words of the
+training texts only, as for commands) or ``auto``: closed when these are at most `MAX_WORDS` and come 20 times each."""
 
 
 class AutomaticSpeechRecognition(base.Task):
@@ -86,6 +94,8 @@ class AutomaticSpeechRecognition(base.Task):
         """Whether texts are compared and learned in lower case."""
         punctuation: bool = False
         """Whether texts keep signs other than letters, digits and apostrophes."""
+        words: tuple[str, ...] = ()
+        """The closed vocabulary; empty for an open one."""
 
     state: State
 
@@ -112,7 +122,8 @@ class AutomaticSpeechRecognition(base.Task):
                 f"The training texts hold {len(characters)} different characters (at most {MAX_CHARACTERS}). "
                 "Is the text column right?"
             )
-        return cls(cls.State(characters=characters, **{**own, "sample_rate": rate}))
+        words = _vocabulary(own.pop("vocabulary"), texts)
+        return cls(cls.State(characters=characters, words=words, **{**own, "sample_rate": rate}))
 
     def architecture(self, model: Model) -> Architecture:
         """Bigray's ``cnn`` over mel bands."""
@@ -164,14 +175,12 @@ class AutomaticSpeechRecognition(base.Task):
         exact edges.
         """
         timed = isinstance(parameters, TranscriptionParameters) and parameters.return_timestamps
-        best = np.asarray(outputs["logits"]).argmax(-1)
         answers = []
-        for classes, frames in zip(best, batch["lengths"], strict=True):
-            words = self._words(classes[: -(-int(frames) // STRIDE)])
+        for logits, frames in zip(np.asarray(outputs["logits"]), batch["lengths"], strict=True):
+            words = self._words(logits[: -(-int(frames) // STRIDE)])
             seconds = (int(frames) - 2 * MARGIN_FRAMES) * HOP_S
-            chunks = [Chunk(text=word, timestamp=_times(first, last, seconds)) for word, first, last in words]
-            text = " ".join(word for word, _, _ in words)
-            answers.append(Transcript(text=text, chunks=chunks if timed else None))
+            chunks = [Chunk(text=word.text, timestamp=_times(word, seconds)) for word in words] if timed else None
+            answers.append(Transcript(text=" ".join(word.text for word in words), chunks=chunks))
         return answers
 
     def score(self, answers: Sequence[Transcript], rows: Sequence[Row]) -> dict[str, float]:
@@ -220,21 +229,21 @@ class AutomaticSpeechRecognition(base.Task):
     def _normalise(self, text: str) -> str:
         return normalise_text(text, self.state.lowercase, self.state.punctuation)
 
-    def _words(self, classes: np.ndarray) -> list[tuple[str, int, int]]:
-        """Merge repeats and drop blanks; return each word with its first and last step."""
-        heard: list[tuple[str, int, int]] = []
-        step = 0
-        for number, run in groupby(classes.tolist()):
-            last = step + sum(1 for _ in run) - 1
-            if number != BLANK:
-                heard.append((self.state.characters[number - 1], step, last))
-            step = last + 1
-        words = []
-        for is_space, group in groupby(heard, key=lambda item: item[0].isspace()):
-            if not is_space:
-                letters = list(group)
-                words.append(("".join(letter for letter, _, _ in letters), letters[0][1], letters[-1][2]))
-        return words
+    def _words(self, logits: np.ndarray) -> list[Word]:
+        """Read the words of one row's steps (T, C)."""
+        words = greedy_words(logits.argmax(-1).tolist(), self.state.characters)
+        if not words or not self.state.words:
+            return words
+        scores = logits.astype(np.float64)
+        scores -= scores.max(-1, keepdims=True)
+        log_probs = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+        spelt = spell(self.state.words, self.state.characters)
+        known = []
+        for word in words:
+            fit = log_likelihoods(log_probs[word.stretch], spelt)
+            # a stretch of too few steps for any word of the vocabulary stays as it was heard
+            known.append(replace(word, text=self.state.words[fit.argmax()]) if np.isfinite(fit).any() else word)
+        return known
 
 
 def normalise_text(text: str, lowercase: bool, punctuation: bool) -> str:
@@ -251,8 +260,24 @@ def normalise_text(text: str, lowercase: bool, punctuation: bool) -> str:
     return " ".join(text.split())
 
 
-def _times(first: int, last: int, seconds: float) -> tuple[float, float]:
-    edges = np.array([first, last + 1]) * STRIDE - MARGIN_FRAMES
+def _vocabulary(wanted: Literal["auto", "open", "closed"], texts: Sequence[str]) -> tuple[str, ...]:
+    if wanted not in ("auto", "open", "closed"):
+        raise RecipeError(
+            f"model.input.vocabulary: must be auto, open or closed (got {wanted!r}).", pointer="model.input.vocabulary"
+        )
+    counts = Counter(word for text in texts for word in text.split())
+    if wanted == "closed" and len(counts) > MAX_WORDS:
+        raise RecipeError(
+            f"model.input.vocabulary: the training texts hold {len(counts)} different words, and a closed vocabulary "
+            f"may have {MAX_WORDS}. Choose open.",
+            pointer="model.input.vocabulary",
+        )
+    few = len(counts) <= MAX_WORDS and counts.total() >= 20 * len(counts)
+    return tuple(sorted(counts)) if wanted == "closed" or (wanted == "auto" and few) else ()
+
+
+def _times(word: Word, seconds: float) -> tuple[float, float]:
+    edges = np.array([word.first, word.last + 1]) * STRIDE - MARGIN_FRAMES
     start, end = np.clip(edges * HOP_S, 0.0, max(seconds, 0.0))
     return round(float(start), 3), round(float(end), 3)
 

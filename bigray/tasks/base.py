@@ -61,6 +61,9 @@ class State(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+_State = State  # inside the class, State is the class's own
+
+
 class Task(ABC):
     """One task with its learned state. Subclasses live one per file; the file sets ``TASK`` to its class."""
 
@@ -81,9 +84,9 @@ class Task(ABC):
     model_type: ClassVar[str | None] = None
     """``transformer`` when the network is one; quantizers treat attention with care then. See `quantization_hint`."""
 
-    State: ClassVar[type[State]]
+    State: ClassVar[type[_State]]
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: _State) -> None:
         self.state = state
 
     @property

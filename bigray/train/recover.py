@@ -70,7 +70,7 @@ def recover(
         outputs = task.forward(network, inputs)
         taught = {name: value.clone() for name, value in taught.items()}
         loss = 0.5 * task.loss(outputs, batch) + 0.5 * task.distance(outputs, taught, batch)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
         optimizer.step()
         scheduler.step()

@@ -24,7 +24,9 @@ def recipe_file(tmp_path_factory):
     lines = ["text,label"]
     for number in range(480):
         label, words = rng.choice([("positive", GOOD), ("negative", BAD)])
-        filler = " ".join(rng.choice(["the film", "a plot", "its cast", "every scene"]) for _ in range(rng.randint(2, 9)))
+        filler = " ".join(
+            rng.choice(["the film", "a plot", "its cast", "every scene"]) for _ in range(rng.randint(2, 9))
+        )
         lines.append(f"{filler} is {rng.choice(words)} {number},{label}")
     (folder / "reviews.csv").write_text("\n".join(lines), encoding="utf-8")
     (folder / "recipe.yaml").write_text(

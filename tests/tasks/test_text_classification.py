@@ -53,7 +53,7 @@ def test_labels_come_best_first_and_add_up():
 
 
 def test_state_survives_saving(tmp_path):
-    task, network = prepared("rnn")
+    task, _ = prepared("rnn")
     task.save(tmp_path)
     again = TASK.load(tmp_path)
     assert again.state == task.state

@@ -48,7 +48,7 @@ class Bfloat16(Method):
         Raises:
             ConversionError: The weights were not converted.
         """
-        before = _graphs.bytes_in(directory)
+        before = _graphs.weight_bytes(directory)
         openvino_engine.save(_graphs.read_openvino(directory), directory, half=True)
         openvino_engine.write_hints(directory, INFERENCE_PRECISION_HINT="bf16")
         found = _graphs.openvino_types(directory)["Constant:f16"]

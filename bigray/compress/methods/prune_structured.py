@@ -18,7 +18,7 @@ image classifier lost 0 to 1 point at 0.25 to 0.5.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bigray.compress.base import ConversionError, Method, MethodConfig, knob
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 QUERY_KEY_VALUE = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"))
 """How transformers names the three projections of an attention module."""
+HEADS = ("num_attention_heads", "num_heads", "n_heads")
+"""How it names the number of heads."""
 
 
 class Config(MethodConfig):
@@ -97,10 +99,20 @@ def _shapes(program: Program, batch: Mapping[str, torch.Tensor]) -> dict[str, tu
 
 
 def _remove(program: Program, batch: Mapping[str, torch.Tensor], settings: Config, keep: list[nn.Module]) -> None:
-    import torch
+    graph = _trace(program, batch)
+    kept = {id(inner) for module in keep for inner in module.modules()}
+    # every choice before the first cut: a cut shifts the indices of layers behind a concatenation
+    for module, handler, chosen, shrunk in list(_choices(graph, settings, kept, _attention(program.network))):
+        group = graph.get_pruning_group(module, handler, chosen)
+        if graph.check_pruning_group(group):
+            group.prune()
+            for attention, removed in shrunk:
+                attention.shrink(removed)
+
+
+def _trace(program: Program, batch: Mapping[str, torch.Tensor]) -> Any:
     import torch_pruning
     from torch import nn
-    from torch.nn.modules.conv import _ConvNd
 
     from bigray.compress.methods import _recurrent
 
@@ -120,15 +132,26 @@ def _remove(program: Program, batch: Mapping[str, torch.Tensor], settings: Confi
             verbose=False,
         )
     _mend_slices(graph)
+    return graph
+
+
+def _choices(
+    graph: Any, settings: Config, kept: set[int], heads: Mapping[int, _Attention]
+) -> Iterator[tuple[nn.Module, Any, list[int], list[tuple[_Attention, int]]]]:
+    """Yield, per group, its first module, how that is cut, the indices to cut, and attention modules with heads to go."""
+    import torch
+    import torch_pruning
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+
+    from bigray.compress.methods import _recurrent
+
     score = torch_pruning.importance.GroupMagnitudeImportance(p=2, group_reduction="mean", normalizer="mean")
-    heads = _attention(network)
-    kept = {id(inner) for module in keep for inner in module.modules()}
-    groups = list(graph.get_all_groups(root_module_types=[_ConvNd, nn.Linear, nn.LSTM, nn.GRU]))
-    for group in groups:
+    for group in graph.get_all_groups(root_module_types=[_ConvNd, nn.Linear, nn.LSTM, nn.GRU]):
         touched = [(entry.target.module, graph.is_out_channel_pruning_fn(entry.handler)) for entry, _ in group]
         if any(_is_fixed(module, out, graph, kept) for module, out in touched):
             continue
-        owners = {id(module): heads[id(module)] for module, out in touched if out and id(module) in heads}
+        owners = {id(heads[id(module)]): heads[id(module)] for module, out in touched if out and id(module) in heads}
         if owners and settings.parts == "feed_forward":
             continue
         parts = [values for values in (score(group),) if values is not None]
@@ -136,18 +159,15 @@ def _remove(program: Program, batch: Mapping[str, torch.Tensor], settings: Confi
         if not parts:
             continue
         values = torch.stack(parts).sum(0)
-        count = next((attention.heads for attention in owners.values()), 0)
-        normed = [module.num_groups for module, _ in touched if isinstance(module, nn.GroupNorm)]
-        chosen = _heads(values, count, settings) if count else _channels(values, max(normed, default=1), settings)
-        if not chosen:
-            continue
-        removed = graph.get_pruning_group(group[0].dep.target.module, group[0].dep.handler, chosen)
-        if graph.check_pruning_group(removed):
-            removed.prune()
-            for attention in {id(one.module): one for one in owners.values()}.values():
-                attention.shrink(len(chosen) * count // len(values))
-    for parameter in network.parameters():
-        parameter.grad = None
+        if owners:
+            count = next(iter(owners.values())).heads
+            chosen = _heads(values, count, settings)
+        else:
+            count = max((module.num_groups for module, _ in touched if isinstance(module, nn.GroupNorm)), default=1)
+            chosen = _channels(values, count, settings)
+        if chosen:
+            shrunk = [(attention, len(chosen) * count // len(values)) for attention in owners.values()]
+            yield group[0].dep.target.module, group[0].dep.handler, chosen, shrunk
 
 
 def _mend_slices(graph: Any) -> None:
@@ -228,13 +248,10 @@ class _Attention:
 
     def shrink(self, removed: int) -> None:
         """Correct the module's own record of its sizes."""
-        left = self.heads - removed
-        for name in ("num_attention_heads", "num_heads", "n_heads"):
-            if name in self.module.__dict__:
-                setattr(self.module, name, left)
-        for name in ("all_head_size",):
-            if name in self.module.__dict__:
-                setattr(self.module, name, self.module.__dict__[name] * left // self.heads)
+        sizes, left = self.module.__dict__, self.heads - removed
+        sizes.update({name: left for name in HEADS if name in sizes})
+        if "all_head_size" in sizes:
+            sizes["all_head_size"] = sizes["all_head_size"] * left // self.heads
 
 
 def _attention(network: nn.Module) -> dict[int, _Attention]:
@@ -243,18 +260,12 @@ def _attention(network: nn.Module) -> dict[int, _Attention]:
 
     found = {}
     for module in network.modules():
-        count = next(
-            (
-                getattr(module, name)
-                for name in ("num_attention_heads", "num_heads", "n_heads")
-                if isinstance(getattr(module, name, None), int)
-            ),
-            None,
-        )
+        counts = [module.__dict__[name] for name in HEADS if isinstance(module.__dict__.get(name), int)]
         for names in QUERY_KEY_VALUE:
             layers = [getattr(module, name, None) for name in names]
-            if count and all(isinstance(layer, nn.Linear) for layer in layers):
-                attention = _Attention(module, count)
+            widths = {layer.out_features for layer in layers if isinstance(layer, nn.Linear)}
+            if counts and len(widths) == 1 and all(isinstance(layer, nn.Linear) for layer in layers):
+                attention = _Attention(module, counts[0])
                 found.update({id(layer): attention for layer in layers})
     return found
 

@@ -58,7 +58,7 @@ class QuantizeDynamic(Method):
             ConversionError: Nothing was converted.
         """
         settings = Config.model_validate(config.model_dump())
-        before = _graphs.bytes_in(directory)
+        before = _graphs.weight_bytes(directory)
         if engine == "openvino":
             _openvino(directory, settings)
             types = _graphs.openvino_types(directory)

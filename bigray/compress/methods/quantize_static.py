@@ -65,7 +65,7 @@ class QuantizeStatic(Method):
         batches = list(calibration)
         if not batches:
             raise ConversionError("quantize_static needs calibration rows and got none.")
-        before = _graphs.bytes_in(directory)
+        before = _graphs.weight_bytes(directory)
         if engine == "openvino":
             _openvino(directory, settings, batches, task.model_type)
             types = _graphs.openvino_types(directory)

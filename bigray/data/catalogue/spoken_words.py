@@ -29,38 +29,42 @@ VERSION = 1
 
 
 class SpokenWords(Entry):
-    """Made once, then read from the cache."""
+    """Words in every voice, ``takes`` times at different speeds and pitches; made once, then read from the cache."""
 
     fields: ClassVar[tuple[str, ...]] = ("audio", "text", "speaker")
     needs: ClassVar[dict[str, str]] = {"espeakng_loader": "espeakng-loader"}
 
+    def __init__(self, name: str, words: tuple[str, ...], takes: int = 1) -> None:
+        self.name, self.words, self.takes = name, words, takes
+
     def rows(self) -> list[Row]:
-        """Return 1,200 rows."""
+        """Return a row per voice, word and take."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = cache.folder("generated") / f"spoken_words-{VERSION}.parquet"
+        path = cache.folder("generated") / f"{self.name}-{VERSION}.parquet"
         if path.is_file():
             kept: list[Row] = pq.read_table(path).to_pylist()
             return kept
-        rows = [_say(word, f"{accent}+{variant}") for accent in ACCENTS for variant in VARIANTS for word in WORDS]
+        voices = [f"{accent}+{variant}" for accent in ACCENTS for variant in VARIANTS]
+        rows = [_say(word, voice, take) for voice in voices for word in self.words for take in range(self.takes)]
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows), buffer)
         cache.write(path, buffer.getvalue())
         return rows
 
 
-def _say(word: str, speaker: str) -> Row:
+def _say(word: str, speaker: str, take: int) -> Row:
     import soundfile
     import soxr
 
     from bigray.data.generate import speak
 
-    rng = np.random.default_rng(zlib.crc32(f"{speaker} {word}".encode()))
+    rng = np.random.default_rng([zlib.crc32(f"{speaker} {word}".encode()), take])
     samples, rate = speak(word, speaker, rate_wpm=int(rng.integers(120, 220)), pitch=int(rng.integers(25, 75)))
     buffer = io.BytesIO()
     soundfile.write(buffer, soxr.resample(samples, rate, SAMPLE_RATE), SAMPLE_RATE, format="WAV", subtype="PCM_16")
     return {"audio": buffer.getvalue(), "text": word, "speaker": speaker}
 
 
-ENTRY = SpokenWords()
+ENTRY = SpokenWords("spoken_words", WORDS)
