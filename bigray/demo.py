@@ -5,6 +5,7 @@ Everything it needs comes as Python packages; nothing is left running.
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from rich.table import Table
 
 from bigray import pipeline
 from bigray import recipe as recipes
-from bigray.artifact import Artifact
 from bigray.cluster import cluster
 from bigray.progress import Display
 from bigray.recipe import Recipe
@@ -59,6 +59,7 @@ def _serve(chosen: list[Recipe], console: Console) -> dict[str, str]:
     from bigray.client import Client
     from bigray.serve import config
 
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     answered = {}
     try:
         for recipe in chosen:
@@ -69,14 +70,12 @@ def _serve(chosen: list[Recipe], console: Console) -> dict[str, str]:
             for recipe in chosen:
                 answered[recipe.name] = _call(client, recipe)
     finally:
-        from ray import serve
-
-        serve.shutdown()
+        for name in config.status():
+            config.undeploy(name)
     return answered
 
 
 def _call(client: Any, recipe: Recipe) -> str:
-    artifact = Artifact.open(_folder(recipe) / "artifact")
     rows = _samples(recipe)
     right = 0
     for row in rows:
@@ -84,7 +83,7 @@ def _call(client: Any, recipe: Recipe) -> str:
         answer = getattr(client, recipe.task)(value, model=recipe.endpoint)
         found, truth = (answer.text, row["text"]) if recipe.task.startswith("auto") else (answer[0].label, row["label"])
         right += found == truth
-    return f"{right} of {len(rows)} right ({artifact.manifest.engine})"
+    return f"{right} of {len(rows)} right"
 
 
 def _samples(recipe: Recipe) -> list[Row]:

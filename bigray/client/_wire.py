@@ -216,7 +216,8 @@ def transport_failure(error: httpx.TransportError, sent: Request, timeout_s: flo
     elif isinstance(error, httpx.UnsupportedProtocol):
         return RequestError("The base_url must begin with http:// or https://.")
     else:
-        ours = ConnectionFailed(f"No connection to the service, or it was lost ({type(error).__name__}).")
+        at = f" at {error.request.url.host}:{error.request.url.port}" if error._request is not None else ""
+        ours = ConnectionFailed(f"No connection to the service{at}, or it was lost ({type(error).__name__}).")
     return _noted(ours, sent.headers["x-request-id"])
 
 

@@ -183,12 +183,13 @@ class AsyncClient:
                 response = await self._http.request(
                     request.method, request.path, content=request.content, headers=request.headers, timeout=left_s
                 )
-                error = _wire.failure(response, request)
             except httpx.TransportError as lost:
                 error = _wire.transport_failure(lost, request, self.timeout_s)
-            if error is None and response is not None:
-                return response
-            assert error is not None
+            else:
+                failed = _wire.failure(response, request)
+                if failed is None:
+                    return response
+                error = failed
             wait_s = _wire.wait_s(error, response, attempt)
             if wait_s is None or attempt > self.retries or time.monotonic() + wait_s >= until:
                 raise error

@@ -73,7 +73,7 @@ class Batcher:
         self._max_waiting = max_waiting
         self._waiting: list[_Item] = []
         self._arriving = 0
-        self._changed: asyncio.Event | None = None
+        self._changed = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._busy_since: float | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
@@ -86,8 +86,7 @@ class Batcher:
             yield
         finally:
             self._arriving -= 1
-            if self._changed is not None:
-                self._changed.set()
+            self._changed.set()
 
     @property
     def busy_s(self) -> float:
@@ -109,7 +108,6 @@ class Batcher:
         loop = asyncio.get_running_loop()
         items = [_Item(row, parameters, self._weigh(row), deadline, loop.create_future()) for row in rows]
         self._waiting += items
-        assert self._changed is not None
         self._changed.set()
         return list(await asyncio.gather(*(item.future for item in items)))
 
@@ -126,7 +124,6 @@ class Batcher:
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
-        assert self._changed is not None
         while True:
             self._changed.clear()
             self._waiting = [item for item in self._waiting if not item.dead]
@@ -154,7 +151,6 @@ class Batcher:
 
     async def _company(self) -> None:
         """Return when the batch is full, nobody else is on the way, or ``wait_s`` has passed."""
-        assert self._changed is not None
         until = time.monotonic() + self._wait_s
         while self._arriving and len(self._waiting) < self._max_size and (left := until - time.monotonic()) > 0:
             self._changed.clear()

@@ -7,6 +7,7 @@ lost worker the whole group starts again from the last checkpoint: epochs alread
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -63,7 +64,10 @@ def work(config: Mapping[str, Any]) -> dict[str, Any]:
     device = ray.train.torch.get_device()
     optimizer = optim.optimizer(network, settings)
     per_worker = max(1, settings.batch_size // world)
-    steps = max(1, config["train_rows"] // world // per_worker)
+    share = config["train_rows"] // world
+    # a last batch of one row is left out: batch norm cannot take it
+    alone = share > per_worker and share % per_worker == 1
+    steps = max(1, share // per_worker if alone else math.ceil(share / per_worker))
     scheduler = optim.schedule(optimizer, settings, steps * max(1, settings.epochs))
 
     done: dict[str, Any] = {"epochs": 0, "seconds": 0.0, "history": []}
@@ -83,7 +87,7 @@ def work(config: Mapping[str, Any]) -> dict[str, Any]:
         total, rows, step = torch.zeros((), device=device), 0, 0
         seed = recipe.seed + 1 + epoch
         for batch in train_batches(
-            train_shard, task, recipe.data.augment, per_worker, seed + 7919 * rank, drop_last=steps > 1
+            train_shard, task, recipe.data.augment, per_worker, seed + 7919 * rank, drop_last=alone
         ):
             loss = train_step(model, task, batch, optimizer, recipe)
             scheduler.step()

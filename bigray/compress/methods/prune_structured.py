@@ -74,7 +74,13 @@ class PruneStructured(Method):
         trainable = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
         before = _shapes(program, batch)
         size = sum(parameter.numel() for parameter in network.parameters())
-        _remove(program, batch, settings, [network.get_submodule(name) for name in keep])
+        modules = [network.get_submodule(name) for name in keep]
+        try:
+            _remove(program, batch, settings, modules)
+        except Exception as error:  # the tracer fails in many ways on operations that it does not know
+            raise ConversionError(
+                f"Torch-Pruning cannot follow this network: {type(error).__name__}: {error}. Use other methods."
+            ) from error
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(trainable[name])
         if sum(parameter.numel() for parameter in network.parameters()) == size:

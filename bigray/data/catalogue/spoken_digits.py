@@ -4,7 +4,7 @@ Made as `bigray.data.catalogue.spoken_words`. Joined to recordings of a few peop
 between speakers: ``train: [recordings, "catalogue:spoken_digits"]``.
 """
 
-from bigray.data.catalogue.spoken_words import SpokenWords
+from bigray.data.catalogue._voices import SpokenWords
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
