@@ -143,8 +143,8 @@ class Train(Section):
     """CPU cores, and compute threads, of each worker."""
     gpu: bool = False
     """One GPU per worker."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Type of the forward and backward pass; weights stay float32."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Type of the forward and backward pass; weights stay float32. ``auto``: bfloat16 where the processor has it."""
     max_failures: int = Field(3, ge=-1)
     """Times a lost worker group is restarted from its last checkpoint; -1 is for ever."""
     max_minutes: float | None = Field(None, gt=0)

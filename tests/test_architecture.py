@@ -73,6 +73,7 @@ PLUGINS = {
         "add_typos",
         "brightness",
         "change_speed",
+        "change_voice",
         "crop",
         "drop_words",
         "flip",
@@ -82,7 +83,7 @@ PLUGINS = {
         "scale",
         "swap_words",
     ),
-    "bigray.data.catalogue": ("digits", "rated_sentences", "shapes", "spoken_digits", "spoken_words"),
+    "bigray.data.catalogue": ("digits", "rated_sentences", "shapes", "spoken_words"),
 }
 """Names that stand in recipes and artifacts. Adding one is fine; renaming or removing one breaks files of users."""
 

@@ -11,6 +11,7 @@ from benchmarks.form import Bar, at_least, at_most
 from benchmarks.measures.training import RECIPES
 from bigray import pipeline
 from bigray import recipe as recipes
+from bigray.artifact import Artifact
 from bigray.client import Client
 from bigray.cluster import cluster
 from bigray.data import sources
@@ -65,9 +66,9 @@ def run(data: Path, work: Path) -> list[Bar]:
 def _trained_scores(run_folder: Path, rows: list[dict[str, str]]) -> list[list[Label]]:
     import torch
 
-    predictor = open_artifact(next(run_folder.glob("train-*/dense")))
-    manifest = recipes_manifest(run_folder)
-    network = build(manifest.architecture, pretrained=False)
+    dense = next(run_folder.glob("train-*/dense"))
+    predictor = open_artifact(dense)
+    network = build(Artifact.open(dense).manifest.architecture, pretrained=False)
     best = max(run_folder.glob("train-*/ray_train/checkpoint_*"))
     checkpoint.load(best, network)
     network.eval()
@@ -78,12 +79,6 @@ def _trained_scores(run_folder: Path, rows: list[dict[str, str]]) -> list[list[L
             outputs = predictor.task.forward(network, {k: torch.from_numpy(batch[k]) for k in predictor.task.inputs})
         found += predictor.task.decode({name: value.numpy() for name, value in outputs.items()}, batch)
     return found
-
-
-def recipes_manifest(run_folder: Path):  # type: ignore[no-untyped-def]
-    from bigray.artifact import Artifact
-
-    return Artifact.open(next(run_folder.glob("train-*/dense"))).manifest
 
 
 def _local(folder: Path, rows: list[dict[str, str]]) -> list[list[Label]]:

@@ -149,7 +149,7 @@ def _corrupt() -> InvalidInput:
 def log_mel(samples: np.ndarray, sample_rate: int, bands: int) -> np.ndarray:
     """Return the log-mel spectrogram (F, M) float32 of mono samples (S,), with F = ceil(S / hop).
 
-    Hann windows, power spectrum, Slaney mel filters, decibel over 20 with a floor `FLOOR_DB` under the loudest band.
+    Hann windows, power spectrum, Slaney mel filters, in units of 20 dB with a floor `FLOOR_DB` under the loudest band.
     The samples are divided by their peak first: loudness carries no words, and no input can overflow.
     """
     window, hop = frame_sizes(sample_rate)
@@ -166,13 +166,35 @@ def log_mel(samples: np.ndarray, sample_rate: int, bands: int) -> np.ndarray:
 
 
 def normalise(features: np.ndarray) -> np.ndarray:
-    """Subtract each band's own mean over the utterance and divide by the utterance's one deviation; (F, M) to (F, M).
+    """Centre (F, M) features on the mean of all and of each band, half each, and divide by the one deviation.
 
-    The mean per band takes out the microphone and the room. Nothing of other utterances enters, so an answer does not
-    depend on what else is in the batch.
+    A band's mean holds the microphone, which carries no words, and the vowel of a short word, which does: taking all of
+    it off loses spoken digits, taking none of it off loses speakers who were not in training. Nothing of other utterances
+    enters, so an answer does not depend on what else is in the batch.
     """
-    centred = features - features.mean(axis=0, keepdims=True)
+    centred = features - (features.mean(axis=0, keepdims=True) + features.mean()) / 2
     return np.asarray(centred / (centred.std() + 1e-3), dtype=np.float32)
+
+
+def change_voice(features: np.ndarray, sample_rate: int, options: Mapping[str, Any]) -> np.ndarray:
+    """Move the formants and the colour of a log-mel spectrogram (F, M); for training only.
+
+    Args:
+        features: As `log_mel` makes them.
+        sample_rate: That of the sound, in Hz.
+        options: ``stretch``, the factor on frequencies, and ``colour_db``, the weights of 1, 2, ... half waves of cosine
+            over the bands, in dB.
+    """
+    bands = features.shape[1]
+    top = _to_mel(np.array(sample_rate / 2))
+    centres = np.arange(1, bands + 1) / (bands + 1)
+    heard = _to_mel(_to_hertz(centres * top) / float(options["stretch"])) / top
+    place = np.clip(heard * (bands + 1) - 1, 0, bands - 1)  # the band, with fraction, that each band now sounds like
+    low = np.minimum(place.astype(np.int64), bands - 2)
+    part = place - low
+    moved = features[:, low] * (1 - part) + features[:, low + 1] * part
+    waves = np.cos(np.pi * np.outer(np.arange(1, len(options["colour_db"]) + 1), centres))
+    return np.asarray(moved + np.asarray(options["colour_db"]) @ waves / 20, dtype=np.float32)
 
 
 def mask_spectrum(features: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
@@ -218,7 +240,7 @@ def mel_filters(sample_rate: int, fft_size: int, bands: int) -> np.ndarray:
     Slaney's Auditory Toolbox (1998), as in librosa and Whisper: the mel scale is linear up to 1 kHz (3 mel per 200 Hz)
     and logarithmic above (27 mel per factor 6.4).
     """
-    edges = _to_hertz(np.linspace(0.0, _to_mel(sample_rate / 2), bands + 2))
+    edges = _to_hertz(np.linspace(0.0, _to_mel(np.array(sample_rate / 2)), bands + 2))
     bins = np.linspace(0.0, sample_rate / 2, fft_size // 2 + 1)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
@@ -231,10 +253,9 @@ _LOG_STEP = np.log(6.4) / 27.0
 """Natural logarithm of frequency per mel, above the knee."""
 
 
-def _to_mel(hertz: float) -> float:
-    if hertz < _KNEE_HZ:
-        return hertz * _KNEE_MEL / _KNEE_HZ
-    return float(_KNEE_MEL + np.log(hertz / _KNEE_HZ) / _LOG_STEP)
+def _to_mel(hertz: np.ndarray) -> np.ndarray:
+    above = _KNEE_MEL + np.log(np.maximum(hertz, _KNEE_HZ) / _KNEE_HZ) / _LOG_STEP
+    return np.where(hertz < _KNEE_HZ, hertz * _KNEE_MEL / _KNEE_HZ, above)
 
 
 def _to_hertz(mel: np.ndarray) -> np.ndarray:

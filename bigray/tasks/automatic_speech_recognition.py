@@ -29,6 +29,7 @@ from bigray.tasks._speech import (
     HOP_S,
     MIN_RATE,
     audio_rate,
+    change_voice,
     decode_audio,
     encode_wav,
     log_mel,
@@ -76,8 +77,9 @@ class AutomaticSpeechRecognition(base.Task):
         "data": {
             "augment": [
                 {"name": "change_speed", "probability": 0.8, "options": {"factor": [0.8, 1.25]}},
-                {"name": "add_noise", "probability": 0.5},
-                {"name": "mask_spectrum", "probability": 0.5},
+                {"name": "add_noise", "probability": 0.4},
+                {"name": "change_voice", "probability": 0.8},
+                {"name": "mask_spectrum", "probability": 0.4},
             ]
         },
         "train": {"epochs": 30, "batch_size": 16, "learning_rate": 3e-3},
@@ -213,7 +215,10 @@ class AutomaticSpeechRecognition(base.Task):
 
     def _features(self, row: Row) -> np.ndarray:
         samples = decode_audio(row["audio"], self.state.sample_rate)
-        features = normalise(log_mel(samples, self.state.sample_rate, self.state.mel_bands))
+        features = log_mel(samples, self.state.sample_rate, self.state.mel_bands)
+        if options := row.get("change_voice"):
+            features = change_voice(features, self.state.sample_rate, options)
+        features = normalise(features)
         if options := row.get("mask_spectrum"):
             features = mask_spectrum(features, options)
         return np.pad(features, ((MARGIN_FRAMES, MARGIN_FRAMES), (0, 0)))

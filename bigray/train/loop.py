@@ -113,10 +113,11 @@ def train_step(
     model: nn.Module, task: Task, batch: Tensors, optimizer: torch.optim.Optimizer, recipe: Recipe
 ) -> torch.Tensor:
     """Do one optimizer step and return its loss."""
+    half = optim.bfloat16(recipe.train)
     device = next(model.parameters()).device
     batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.train.precision == "bfloat16"):
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
         outputs = model({name: batch[name] for name in task.inputs})
     loss = task.loss({k: v.float() for k, v in outputs.items()}, batch, recipe.train.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -1,13 +1,29 @@
-"""Optimizer and learning-rate schedule from a recipe."""
+"""Optimizer, learning-rate schedule and number type from a recipe."""
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import nn
 
+from bigray import measure
 from bigray.recipe import Train
+
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+def bfloat16(settings: Train) -> bool:
+    """Return whether the forward pass runs in bfloat16; ``auto`` means where this processor computes in it."""
+    if settings.precision == "auto":
+        return torch.cuda.is_available() or _processor_has_bfloat16()
+    return settings.precision == "bfloat16"
+
+
+@functools.cache
+def _processor_has_bfloat16() -> bool:
+    return bool(BFLOAT16_FLAGS & set(measure.hardware()["flags"]))
 
 
 def optimizer(network: nn.Module, settings: Train) -> torch.optim.Optimizer:

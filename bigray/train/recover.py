@@ -51,6 +51,7 @@ def recover(
         parameter.requires_grad = not name.startswith(tuple(settings.freeze)) if settings.freeze else True
     optimizer = optim.optimizer(network, settings)
     scheduler = optim.schedule(optimizer, settings, steps)
+    half = optim.bfloat16(settings)
     network.train()
     teacher.eval()
     begun, order = time.monotonic(), np.array([], dtype=np.int64)
@@ -64,11 +65,12 @@ def recover(
         picked = augment.apply([dict(rows[i]) for i in chosen], recipe.data.augment, rng, task.contract.field)
         batch = tensors(task.encode(picked))
         inputs = {name: batch[name] for name in task.inputs}
-        with torch.inference_mode():
-            taught = task.forward(teacher, inputs)
         optimizer.zero_grad(set_to_none=True)
-        outputs = task.forward(network, inputs)
-        taught = {name: value.clone() for name, value in taught.items()}
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            with torch.no_grad():
+                taught = task.forward(teacher, inputs)
+            outputs = task.forward(network, inputs)
+        outputs, taught = ({name: value.float() for name, value in found.items()} for found in (outputs, taught))
         loss = 0.5 * task.loss(outputs, batch) + 0.5 * task.distance(outputs, taught, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)

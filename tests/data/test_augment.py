@@ -45,8 +45,8 @@ def tone(seconds=0.5, level=0.3):
 def test_every_augmentation_is_known_for_its_field():
     assert augment.known("image") == sorted(IMAGE_NAMES)
     assert augment.known("text") == ["add_typos", "drop_words", "swap_words"]
-    assert augment.known("audio") == ["add_noise", "change_speed", "gain", "mask_spectrum"]
-    assert len(plugins.names(augment.PACKAGE)) == 12
+    assert augment.known("audio") == ["add_noise", "change_speed", "change_voice", "gain", "mask_spectrum"]
+    assert len(plugins.names(augment.PACKAGE)) == 13
 
 
 @pytest.mark.parametrize("name", ["flip", "scale", "crop"])
@@ -179,6 +179,9 @@ def test_gain_speed_and_masks():
     masks = change(row, "mask_spectrum", "audio", bands=3)["mask_spectrum"]
     assert masks["bands"] == 3
     assert masks.keys() == {"bands", "band_width", "times", "time_width", "seed"}
+    voice = change(row, "change_voice", "audio", stretch=[0.9, 1.1], colour_db=0)["change_voice"]
+    assert 0.9 <= voice["stretch"] <= 1.1
+    assert voice["colour_db"] == [0, 0, 0, 0]
 
 
 def test_silence_and_short_sounds_pass():

@@ -80,20 +80,18 @@ def test_a_failed_fetch_says_what_to_do(cache, monkeypatch):
 
 def test_spoken_words_are_made_once(cache, monkeypatch):
     pytest.importorskip("espeakng_loader")
-    from bigray.data.catalogue import _voices
-
-    monkeypatch.setattr(_voices, "ACCENTS", ("en-us", "en"))
-    monkeypatch.setattr(_voices, "VARIANTS", ("m1", "f2"))
-    made = _voices.SpokenWords("some_words", plugins.load(PACKAGE, "spoken_words").WORDS)
-    rows = made.rows()
+    module = plugins.load(PACKAGE, "spoken_words")
+    monkeypatch.setattr(module, "ACCENTS", ("en-us", "en"))
+    monkeypatch.setattr(module, "VARIANTS", ("m1", "f2"))
+    rows = module.ENTRY.rows()
     assert len(rows) == 48
     assert {row["speaker"] for row in rows} == {"en-us+m1", "en-us+f2", "en+m1", "en+f2"}
     samples, rate = soundfile.read(io.BytesIO(rows[0]["audio"]))
     assert (rate, samples.ndim) == (16_000, 1)
     assert 0.1 < len(samples) / rate < 2
     assert np.abs(samples).max() > 0.05
-    monkeypatch.setattr(_voices, "ACCENTS", ())  # a second call reads the cache
-    assert made.rows() == rows
+    monkeypatch.setattr(module, "WORDS", ())  # a second call reads the cache
+    assert module.ENTRY.rows() == rows
 
 
 def test_speak_refuses_unknown_voices():

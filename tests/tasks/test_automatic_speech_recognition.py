@@ -113,12 +113,15 @@ def test_encode_makes_features_lengths_and_targets() -> None:
     assert labelled["targets"][0, 2:].tolist() == [0, 0]
 
 
-def test_masks_of_training_reach_the_features() -> None:
+def test_changes_of_training_reach_the_features() -> None:
     task = _task()
     (row,) = task.example(1)
     plain = task.encode([row])["features"]
     masked = task.encode([row | {"mask_spectrum": {"seed": 1, "bands": 3, "band_width": 20}}])["features"]
     assert (masked == 0).sum() > (plain == 0).sum()
+    voice = task.encode([row | {"change_voice": {"stretch": 1.1, "colour_db": [3.0, 0.0, 0.0, 0.0]}}])["features"]
+    assert voice.shape == plain.shape
+    assert not np.allclose(voice, plain)
 
 
 def test_bad_audio_is_refused() -> None:

@@ -13,7 +13,16 @@ import soundfile
 
 from bigray.errors import BigrayError, InvalidInput, TooLarge, UnsupportedMedia
 from bigray.tasks import _speech
-from bigray.tasks._speech import audio_rate, decode_audio, encode_wav, log_mel, mask_spectrum, mel_filters, normalise
+from bigray.tasks._speech import (
+    audio_rate,
+    change_voice,
+    decode_audio,
+    encode_wav,
+    log_mel,
+    mask_spectrum,
+    mel_filters,
+    normalise,
+)
 
 
 def _tone(seconds: float, rate: int, hertz: float = 440.0) -> np.ndarray:
@@ -173,6 +182,17 @@ def test_loudness_changes_nothing_and_no_level_overflows(scale: float) -> None:
     assert np.isfinite(features).all()
     if scale >= 1e-6:
         assert np.allclose(features, normalise(log_mel(tone, 8_000, 64)), atol=1e-3)
+
+
+def test_a_voice_is_stretched_like_its_frequencies_and_coloured() -> None:
+    low, high = (log_mel(_tone(0.5, 8_000, hertz), 8_000, 64).mean(axis=0) for hertz in (1000.0, 1200.0))
+    moved = change_voice(low[None], 8_000, {"stretch": 1.2, "colour_db": [0.0] * 4})[0]
+    assert abs(int(moved.argmax()) - int(high.argmax())) <= 1
+    same = change_voice(low[None], 8_000, {"stretch": 1.0, "colour_db": [0.0] * 4})[0]
+    assert np.allclose(same, low, atol=1e-5)
+    coloured = change_voice(low[None], 8_000, {"stretch": 1.0, "colour_db": [20.0, 0, 0, 0]})[0]
+    assert coloured[0] - low[0] == pytest.approx(1.0, abs=0.01)  # 20 dB is one unit
+    assert coloured[-1] - low[-1] == pytest.approx(-1.0, abs=0.01)
 
 
 def test_mask_spectrum_hides_stretches_and_repeats_under_a_seed() -> None:
