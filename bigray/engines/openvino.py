@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from bigray.engines import _telemetry
 from bigray.engines.base import Arrays, Engine, Program, Session
 
 GRAPH, WEIGHTS, HINTS = "model.xml", "model.bin", "engine.json"
@@ -26,8 +25,7 @@ HINT_NAMES = ("INFERENCE_PRECISION_HINT", "DYNAMIC_QUANTIZATION_GROUP_SIZE")
 
 
 def core() -> Any:
-    """Return a new `openvino.Core`, with telemetry off."""
-    _telemetry.switch_off()
+    """Return a new `openvino.Core`."""
     import openvino
 
     return openvino.Core()
@@ -74,7 +72,6 @@ class OpenVino(Engine):
 
     def export(self, program: Program, directory: Path) -> None:
         """Convert through `torch.export`; recurrent networks through TorchScript (see `_traced.is_recurrent`)."""
-        _telemetry.switch_off()
         import openvino
         import torch
 

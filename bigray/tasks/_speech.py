@@ -202,14 +202,15 @@ def mask_spectrum(features: np.ndarray, options: Mapping[str, Any]) -> np.ndarra
 
     Args:
         features: (F, M) of mean about 0; hidden places become 0.
-        options: ``bands`` (masks over bands), ``band_width`` (largest, in bands), ``times`` (masks over time),
+        options: ``bands`` (masks over bands), ``band_width`` (largest, in bands, and a quarter of all at most), ``times`` (masks
+            over time),
             ``time_width`` (largest, a fraction of the utterance), and ``seed``.
     """
     rng = np.random.default_rng(options.get("seed"))
     frames, bands = features.shape
     masked = features.copy()
     for _ in range(int(options.get("bands", 2))):
-        width = int(rng.integers(0, min(int(options.get("band_width", 12)), bands) + 1))
+        width = int(rng.integers(0, min(int(options.get("band_width", 12)), bands // 4) + 1))
         start = int(rng.integers(0, bands - width + 1))
         masked[:, start : start + width] = 0.0
     for _ in range(int(options.get("times", 2))):

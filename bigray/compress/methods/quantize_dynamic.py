@@ -10,6 +10,8 @@ Measured, one thread of an AMD EPYC (Zen 5), over the same engine in float32: Op
 groups of 128 and 1.5 to 1.75 with 32, none at all when the engine does not quantize activations; ONNX Runtime 2.2 to
 2.4 times on MiniLM, and on an LSTM 3.2 to 4.5 times torch without loss. For one short text (25 tokens) it is about as
 fast as static quantization (OpenVINO 4.3, ONNX Runtime 4.4, static 4.6 times torch), for longer ones static wins.
+MiniLM's sentence vectors stay nearer to float32 than with static quantization: cosine 0.9986 with groups of 128, 0.9992
+with 32 (same nearest neighbour 94.5 %); on ONNX Runtime 0.992 (82.5 %).
 """
 
 from __future__ import annotations
@@ -72,9 +74,9 @@ class QuantizeDynamic(Method):
 
 
 def _openvino(directory: Path, settings: Config) -> None:
-    model = _graphs.read_openvino(directory)  # first, as it switches telemetry off
     import nncf
 
+    model = _graphs.read_openvino(directory)
     with _graphs.quiet():
         compressed = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
     openvino_engine.save(compressed, directory)

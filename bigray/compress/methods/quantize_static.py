@@ -80,10 +80,10 @@ class QuantizeStatic(Method):
 
 
 def _openvino(directory: Path, settings: Config, batches: list[Arrays], model_type: str | None) -> None:
-    model = _graphs.read_openvino(directory)  # first, as it switches telemetry off
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, AdvancedSmoothQuantParameters
 
+    model = _graphs.read_openvino(directory)
     names = [port.get_any_name() for port in model.inputs]
     data = nncf.Dataset([{name: batch[name] for name in names} for batch in batches])
     present = {node.get_type_name() for node in model.get_ops()}
