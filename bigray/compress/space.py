@@ -67,21 +67,22 @@ class Space:
         return step(name, knobs)
 
     def first(self) -> list[dict[str, Any]]:
-        """Return the parameters of known-good plans: each graph method alone on each engine, then with pruning."""
-        plain: list[dict[str, Any]] = []
-        for engine in sorted(self.graph, key=_preference):
-            for graph in sorted(self.graph[engine], key=_preference):
-                plain.append({"engine": engine, f"graph.{engine}": graph, **self._start(graph, 0.5)})
+        """Return the parameters of known-good plans: each graph method on each engine, mixed with pruning before it."""
+        plain: list[dict[str, Any]] = [
+            {"engine": engine, f"graph.{engine}": graph, **self._start(graph, 0.5)}
+            for graph, engine in sorted(
+                ((graph, engine) for engine, graphs in self.graph.items() for graph in graphs),
+                key=lambda pair: (_preference(pair[0]), _preference(pair[1])),
+            )
+        ]
         pruned = []
-        for params in plain[:2]:
-            for share in (0.5, 0.75):
-                extra = {f"use.{name}": True for name in self.network}
-                knobs = {key: v for name in self.network for key, v in self._start(name, share).items()}
-                pruned.append({**params, **extra, **knobs})
+        for share in (0.5, 0.75) if self.network else ():
+            extra = {f"use.{name}": True for name in self.network}
+            knobs = {key: value for name in self.network for key, value in self._start(name, share).items()}
+            pruned += [{**params, **extra, **knobs} for params in plain[:2]]
+        bare = [{"engine": engine, f"graph.{engine}": NONE} for engine in sorted(self.graph, key=_preference)[:1]]
         off = {f"use.{name}": False for name in self.network}
-        ordered = [*plain[:1], *(pruned if self.network else []), *plain[1:]]
-        ordered += [{"engine": engine, f"graph.{engine}": NONE} for engine in sorted(self.graph, key=_preference)[:1]]
-        return [{**off, **params} for params in ordered]
+        return [{**off, **params} for params in (*plain[:2], *pruned[:2], *plain[2:], *pruned[2:], *bare)]
 
     def _start(self, name: str, share: float) -> dict[str, Any]:
         begin = {}

@@ -202,9 +202,8 @@ def mask_spectrum(features: np.ndarray, options: Mapping[str, Any]) -> np.ndarra
 
     Args:
         features: (F, M) of mean about 0; hidden places become 0.
-        options: ``bands`` (masks over bands), ``band_width`` (largest, in bands, and a quarter of all at most), ``times`` (masks
-            over time),
-            ``time_width`` (largest, a fraction of the utterance), and ``seed``.
+        options: ``bands`` (masks over bands), ``band_width`` (largest, in bands, and a quarter of all at most),
+            ``times`` (masks over time), ``time_width`` (largest, a fraction of the utterance), and ``seed``.
     """
     rng = np.random.default_rng(options.get("seed"))
     frames, bands = features.shape
