@@ -33,6 +33,8 @@ from bigray import bundle, head
 from bigray.errors import JobError
 
 ENTRYPOINT = "python -m bigray.cli.main run {recipe}"
+AGENT_TIMEOUT_S = 60
+"""How long a head that has just started may take to be able to run jobs."""
 SETUP_TIMEOUT_S = 300
 """Longest time for unpacking files on a node; without a limit of its own Ray leaves such a job pending for ever."""
 PENDING_TIMEOUT_S = 600.0
@@ -136,14 +138,23 @@ class Cluster:
                 self._check_free(job_id)
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
             with head.explained(self.address):
-                return str(
-                    self.client.submit_job(
-                        entrypoint=entrypoint.format(recipe=shlex.quote(place)),
-                        submission_id=job_id or f"{wanted.name}-{stamp}-{secrets.token_hex(3)}",
-                        runtime_env=_runtime_env(folder, send_package, environment or {}, setup_timeout_s),
-                        metadata={"bigray_recipe": wanted.name, "bigray_task": wanted.task},
-                    )
+                return self._start(
+                    entrypoint=entrypoint.format(recipe=shlex.quote(place)),
+                    submission_id=job_id or f"{wanted.name}-{stamp}-{secrets.token_hex(3)}",
+                    runtime_env=_runtime_env(folder, send_package, environment or {}, setup_timeout_s),
+                    metadata={"bigray_recipe": wanted.name, "bigray_task": wanted.task},
                 )
+
+    def _start(self, **job: Any) -> str:
+        # a head that has just come up answers before its agent does, and refuses with a 500 until then
+        until = time.monotonic() + AGENT_TIMEOUT_S
+        while True:
+            try:
+                return str(self.client.submit_job(**job))
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(1)
 
     def status(self, job_id: str) -> Job:
         """Return the present state of a job; `JobError` when there is none of this id."""

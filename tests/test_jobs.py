@@ -12,11 +12,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -26,15 +28,6 @@ from bigray.cli import main
 from bigray.errors import JobError
 
 pytestmark = pytest.mark.cluster
-
-HEAD = """
-import ray, sys
-ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=int(sys.argv[1]),
-         _temp_dir=sys.argv[2], _node_ip_address="127.0.0.1", object_store_memory=128 * 2**20, log_to_driver=False)
-print("up", flush=True)
-sys.stdin.read()
-ray.shutdown()
-"""
 
 
 @dataclass(frozen=True)
@@ -49,9 +42,7 @@ def ray_head() -> Iterator[Head]:
     """A head of its own: it ends when its standard input is closed, also when this process is killed."""
     folder = Path(tempfile.mkdtemp(prefix="j", dir="/tmp"))  # short: a unix socket's path may have 107 bytes
     (folder / "token").write_text(token := secrets.token_hex(16))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    gcs, dashboard, agent = free_ports(3)
     environment = {
         **os.environ,
         "HOME": str(folder),
@@ -60,19 +51,52 @@ def ray_head() -> Iterator[Head]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     environment.pop("RAY_ADDRESS", None)
-    command = [sys.executable, "-c", HEAD, str(port), str(folder)]
+    # not ray.init: the agent that starts jobs would want the port that this run's shared cluster has taken
+    options = {
+        "node-ip-address": "127.0.0.1",
+        "port": gcs,
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": dashboard,
+        "dashboard-agent-listen-port": agent,
+        "temp-dir": folder,
+        "num-cpus": 2,
+        "object-store-memory": 128 * 2**20,
+    }
+    command = ["ray", "start", "--head", "--block", *(f"--{name}={value}" for name, value in options.items())]
+    url = f"http://127.0.0.1:{dashboard}"
     with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        executable=shutil.which("ray", path=environment["PATH"]),
     ) as process:
-        assert process.stdin
-        assert process.stdout
         try:
-            assert "up" in process.stdout.read(3)
-            yield Head(f"http://127.0.0.1:{port}", token, folder / "token")
+            until_up(url, process)
+            yield Head(url, token, folder / "token")
         finally:
-            process.stdin.close()
-            process.wait(30)
+            process.terminate()
+            process.wait(60)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def until_up(url: str, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            httpx.get(f"{url}/api/authentication_mode", timeout=2).raise_for_status()
+            return
+        except httpx.HTTPError:
+            time.sleep(0.5)
+    pytest.fail(f"The head did not come up: {process.poll()}")
 
 
 @pytest.fixture(scope="module")
