@@ -140,6 +140,18 @@ def test_audio_folder_reads_names_by_pattern(tmp_path):
         read("automatic_speech_recognition", train=str(tmp_path), options={"pattern": pattern})
 
 
+def test_a_glob_chooses_recordings_by_name(tmp_path):
+    for name in ("7_jackson_3.wav", "7_lucas_3.wav", "2_jackson_1.wav"):
+        touch(tmp_path / name)
+    rows = read(
+        "automatic_speech_recognition",
+        train=str(tmp_path / "*_jackson_*.wav"),
+        format="audio_folder",
+        options={"pattern": r"(?P<text>\d)_.*"},
+    )
+    assert sorted(row["text"] for row in rows) == ["2", "7"]
+
+
 def test_audio_folder_takes_words_from_folders(tmp_path):
     file = touch(tmp_path / "yes" / "0a7c.wav")
     assert read("automatic_speech_recognition", train=str(tmp_path)) == [{"audio": file, "text": "yes"}]

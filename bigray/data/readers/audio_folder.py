@@ -1,4 +1,4 @@
-"""Recordings whose name, or folder, says what is spoken.
+"""Recordings, in a folder or named by a glob, whose name or folder says what is spoken.
 
 Without a pattern a row's text is the name of its folder, as in ``SOURCE/yes/0a7c2a8d_0.wav``. With ``options.pattern``
 it comes from the file name: ``(?P<text>\\d)_(?P<speaker>[a-z]+)_\\d+`` reads ``7_jackson_32.wav`` (the Free Spoken
@@ -46,12 +46,13 @@ class AudioFolder(Reader):
     def read(self, request: Request) -> Iterator[Row]:
         """Yield one row per recording, in the order of paths."""
         root, options = Path(request.source), request.options
-        if not root.is_dir():
-            raise DataError(f"There is no folder {str(root)!r}.")
+        if not root.exists():
+            raise DataError(f"There is no folder or recording {str(root)!r}.")
         pattern = re.compile(options.pattern) if options.pattern else None
         if pattern:
             _check_groups(request, pattern)
-        for path in files_in(root, AUDIO_SUFFIXES, recursive=True):
+        # a glob gives recordings one by one
+        for path in [str(root)] if root.is_file() else files_in(root, AUDIO_SUFFIXES, recursive=True):
             file = Path(path)
             if pattern is None:
                 if file.parent == root:
