@@ -82,7 +82,7 @@ class Task(ABC):
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Recipe values this task sets by itself, under the user's own."""
     model_type: ClassVar[str | None] = None
-    """``transformer`` when the network is one; quantizers treat attention with care then. See `quantization_hint`."""
+    """``transformer`` when the network is one; quantizers treat attention with care then."""
 
     State: ClassVar[type[_State]]
 
