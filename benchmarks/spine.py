@@ -17,8 +17,20 @@ from pathlib import Path
 
 from benchmarks.form import Bar, finish
 
-MEASURES = ("imports", "malformed", "agreement", "faults", "sst2", "cifar10", "fsdd", "bccd", "demo", "tests")
-NEED_DATA = {"agreement", "sst2", "cifar10", "fsdd", "bccd"}
+MEASURES = (
+    "imports",
+    "malformed",
+    "agreement",
+    "faults",
+    "sst2",
+    "cifar10",
+    "fsdd",
+    "speakers",
+    "bccd",
+    "demo",
+    "tests",
+)
+NEED_DATA = {"agreement", "sst2", "cifar10", "fsdd", "speakers", "bccd"}
 
 
 def main() -> int:

@@ -15,16 +15,23 @@ from bigray.recipe import Recipe
 HELD_OUT = "lucas"
 
 
-def run(data: Path, work: Path) -> list[Bar]:
+def files(data: Path, work: Path, held_out: str) -> tuple[list[str], list[str], list[str]]:
+    """Return globs of the training files, of unseen takes of the trained speakers, and of the held-out speaker's files."""
     folder = unpack(next((data / "speech_recognition" / "fsdd").glob("*.tar.xz")), work) / "recordings"
-    speakers = sorted({path.stem.split("_")[1] for path in folder.glob("*.wav")})
-    trained = [name for name in speakers if name != HELD_OUT]
+    trained = [name for name in speakers(folder) if name != held_out]
     # the data set's own test takes are numbers 0 to 4
     train = [str(folder / f"*_{name}_{take}.wav") for name in trained for take in ("[5-9]", "[1-4][0-9]")]
-    takes = [str(folder / f"*_{name}_[0-4].wav") for name in trained]
-    recipe, results = run_recipe(
-        "fsdd", work, [f"data.train={train}", f"data.test={[str(folder / f'*_{HELD_OUT}_*.wav')]}"]
-    )
+    return train, [str(folder / f"*_{name}_[0-4].wav") for name in trained], [str(folder / f"*_{held_out}_*.wav")]
+
+
+def speakers(folder: Path) -> list[str]:
+    """Return the names in the file names, e.g. ``7_jackson_32.wav``."""
+    return sorted({path.stem.split("_")[1] for path in folder.glob("*.wav")})
+
+
+def run(data: Path, work: Path) -> list[Bar]:
+    train, takes, unheard = files(data, work, HELD_OUT)
+    recipe, results = run_recipe("fsdd", work, [f"data.train={train}", f"data.test={unheard}"])
     assert results.dense is not None
     chosen = results.chosen or results.dense
     return [

@@ -32,6 +32,8 @@ HOP_S = 0.010
 """Window and step of the spectrogram in seconds; 25 and 10 ms are customary for speech."""
 FLOOR_DB = 80.0
 """Sound this far below the loudest band of the utterance counts as silence."""
+LOUD_DB = 25.0
+"""A frame this far below the loudest one, in its mean over bands, does not count as speech."""
 
 Audio = bytes | tuple[np.ndarray, int]
 """A sound file, or mono float32 samples with their rate in Hz."""
@@ -169,11 +171,14 @@ def normalise(features: np.ndarray) -> np.ndarray:
     """Centre (F, M) features on the mean of all and of each band, half each, and divide by the one deviation.
 
     A band's mean holds the microphone, which carries no words, and the vowel of a short word, which does: taking all of
-    it off loses spoken digits, taking none of it off loses speakers who were not in training. Nothing of other utterances
-    enters, so an answer does not depend on what else is in the batch.
+    it off loses spoken digits, taking none of it off loses speakers who were not in training. Only loud frames count, so
+    that silence before and after the words changes nothing. Nothing of other utterances enters, so an answer does not
+    depend on what else is in the batch.
     """
-    centred = features - (features.mean(axis=0, keepdims=True) + features.mean()) / 2
-    return np.asarray(centred / (centred.std() + 1e-3), dtype=np.float32)
+    loudness = features.mean(axis=1)
+    spoken = features[loudness >= loudness.max() - LOUD_DB / 20.0]
+    centred = features - (spoken.mean(axis=0, keepdims=True) + spoken.mean()) / 2
+    return np.asarray(centred / (spoken.std() + 1e-3), dtype=np.float32)
 
 
 def change_voice(features: np.ndarray, sample_rate: int, options: Mapping[str, Any]) -> np.ndarray:

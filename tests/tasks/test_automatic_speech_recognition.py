@@ -258,7 +258,7 @@ def test_the_network_learns_made_up_words() -> None:
     rows = [{"audio": (_word(words[w], n), 8_000), "text": w} for n in range(8) for w in words]
     batch = _tensors(task.encode(rows))
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    for _ in range(40):
+    for _ in range(60):
         loss = task.loss(task.forward(network, batch), batch, smoothing=0.05)
         optimizer.zero_grad()
         loss.backward()
