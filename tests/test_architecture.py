@@ -70,6 +70,7 @@ PLUGINS = {
     "bigray.models": ("cnn", "detector", "ffnn", "rnn"),
     "bigray.data.augment": (
         "add_noise",
+        "add_silence",
         "add_typos",
         "brightness",
         "change_speed",

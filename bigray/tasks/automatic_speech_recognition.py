@@ -76,9 +76,10 @@ class AutomaticSpeechRecognition(base.Task):
     defaults: ClassVar[Mapping[str, Any]] = {
         "data": {
             "augment": [
-                {"name": "change_speed", "probability": 0.8, "options": {"factor": [0.8, 1.25]}},
+                {"name": "change_speed", "probability": 0.85, "options": {"factor": [0.77, 1.3]}},
                 {"name": "add_noise", "probability": 0.4},
-                {"name": "change_voice", "probability": 0.8},
+                {"name": "add_silence", "probability": 0.3},
+                {"name": "change_voice", "probability": 0.85},
                 {"name": "mask_spectrum", "probability": 0.4},
             ]
         },

@@ -45,8 +45,15 @@ def tone(seconds=0.5, level=0.3):
 def test_every_augmentation_is_known_for_its_field():
     assert augment.known("image") == sorted(IMAGE_NAMES)
     assert augment.known("text") == ["add_typos", "drop_words", "swap_words"]
-    assert augment.known("audio") == ["add_noise", "change_speed", "change_voice", "gain", "mask_spectrum"]
-    assert len(plugins.names(augment.PACKAGE)) == 13
+    assert augment.known("audio") == [
+        "add_noise",
+        "add_silence",
+        "change_speed",
+        "change_voice",
+        "gain",
+        "mask_spectrum",
+    ]
+    assert len(plugins.names(augment.PACKAGE)) == 14
 
 
 @pytest.mark.parametrize("name", ["flip", "scale", "crop"])
@@ -161,6 +168,16 @@ def test_noise_has_the_ratio_asked_for(colour):
     ratio = 10 * np.log10(np.mean(clean**2) / np.mean((noisy - clean) ** 2))
     assert ratio == pytest.approx(20, abs=0.1)
     assert (rate, noisy.dtype) == (RATE, np.float32)
+
+
+def test_silence_is_put_at_both_ends():
+    clean = tone()
+    longer, rate = change({"audio": (clean, RATE)}, "add_silence", "audio", seconds=[0.1, 0.1])["audio"]
+    ends = RATE // 10
+    assert (rate, longer.dtype, len(longer)) == (RATE, np.float32, len(clean) + 2 * ends)
+    np.testing.assert_array_equal(longer[ends:-ends], clean)
+    assert not longer[:ends].any()
+    assert not longer[-ends:].any()
 
 
 def test_gain_speed_and_masks():
