@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bigray import plugins
 from bigray import recipe as recipes
@@ -29,6 +29,9 @@ from bigray.recipe import Recipe
 from bigray.results import Estimate, Results, Trial, Variant, Verdict
 from bigray.tasks.base import Row, Task
 
+if TYPE_CHECKING:
+    from bigray.compress.objective import Limits
+
 Event = dict[str, Any]
 Listen = Callable[[Event], None]
 """Gets ``{"stage": name, ...}``: stage start and end, training progress, finished trials."""
@@ -37,6 +40,10 @@ TEST_ROWS = 10_000
 MEDIA_SAMPLE = 32
 """Rows whose media a task may look at to choose sizes; the labels of many more are given without media."""
 RECOVERY_ROWS = 50_000
+BUDGET = (
+    "max_drop", "max_drop_unit", "p95_ms", "size_mb", "memory_mb", "force", "trials", "concurrency", "max_minutes",
+)  # fmt: skip
+"""Settings that say which candidate is wanted, or how long to look: with others, the same search goes on."""
 VERIFY_ATTEMPTS = 3
 """Candidates verified at most; each further look at the unseen rows makes them a little less unseen."""
 
@@ -122,7 +129,7 @@ def run(recipe: Recipe, listen: Listen | None = None, *, until: str = "search", 
         results = _stages(this, until)
     finally:
         context.__exit__(None, None, None)
-    if results.verdict is not None and not results.verdict.qualified:
+    if results.verdict is not None and not (results.verdict.qualified or results.verdict.forced):
         raise NothingQualified(f"{results.verdict.reason} Report: {this.directory / 'report.html'}.")
     return results
 
@@ -216,6 +223,8 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
         dense_metric=scores[results.metric].value,
         recover=_recover,
     )
+    limits = objective.Limits.of(settings, job.dense_metric)
+    results = results.model_copy(update={"max_drop": limits.max_drop})
     plans = space.build(settings, predictor.task)
     for sentence in plans.left_out:
         this.listen({"stage": "search", "left_out": sentence})
@@ -225,7 +234,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     winner: Trial | None = None
     with this.stage("verify"):
         refused: dict[int, str] = {}
-        for trial in objective.ranked(trials, settings.max_drop)[:VERIFY_ATTEMPTS]:
+        for trial in objective.ranked(trials, limits)[:VERIFY_ATTEMPTS]:
             plan = Plan(engine=trial.variant.engine, steps=trial.variant.steps)
             judged = search.verify(recipe, dense.directory, folder / plan.key, plan, test)
             verdict = judged.verdict
@@ -235,29 +244,34 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
                 winner = trial
                 break
             refused[trial.number] = f"when verified it {verdict.reason}"
+        if winner is None and settings.force and (winner := objective.nearest(trials, limits)) is not None:
+            plan = Plan(engine=winner.variant.engine, steps=winner.variant.steps)
+            judged = search.verify(recipe, dense.directory, folder / plan.key, plan, test)
+            verdict = judged.verdict.model_copy(update={"forced": not judged.verdict.qualified})
+            results = results.model_copy(update={"dense": judged.dense})
     on_front = {trial.number for trial in objective.front(trials)}
     trials = [
         trial.model_copy(
             update={
                 "on_front": trial.number in on_front,
                 "chosen": winner is not None and trial.number == winner.number,
-                "reason": refused.get(trial.number) or objective.objection(trial, settings.max_drop),
+                "reason": refused.get(trial.number) or objective.objection(trial, limits),
             }
         )
         for trial in trials
     ]
     results = results.model_copy(update={"trials": trials, "verdict": verdict})
     if winner is None:
-        return _nothing(results, trials, verdict)
+        return _nothing(results, trials, verdict, limits)
     with this.stage("artifact"):
         _hand_out(this, dense, folder / plan.key / "model", judged.dense, judged.chosen, verdict)
     return results.model_copy(update={"chosen": judged.chosen, "artifact": "artifact"})
 
 
-def _nothing(results: Results, trials: list[Trial], verdict: Verdict | None) -> Results:
+def _nothing(results: Results, trials: list[Trial], verdict: Verdict | None, limits: Limits) -> Results:
     from bigray.compress import objective
 
-    reason = objective.explain_none(trials, results.max_drop)
+    reason = objective.explain_none(trials, limits)
     if verdict is not None:
         reason = f"The best candidates on validation failed on unseen rows: the last one {verdict.reason}."
     empty = verdict or Verdict(qualified=False, reason=reason, max_drop=results.max_drop)
@@ -340,6 +354,8 @@ def _digest(recipe: Recipe, stage: str) -> str:
     parts = ["task", "seed", "data", "model", "train"] + (["compress"] if stage == "search" else [])
     content = recipe.model_dump(mode="json", include=set(parts))
     content["train"].pop("max_failures", None)
+    for key in BUDGET:
+        content.get("compress", {}).pop(key, None)
     content["files"] = [_stamp(source) for source in (recipe.data.train, recipe.data.validation, recipe.data.test)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 

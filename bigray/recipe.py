@@ -168,7 +168,17 @@ class Compress(Section):
     enabled: bool = True
     """False hands out the dense model."""
     max_drop: float = Field(1.0, ge=0, le=100)
-    """Largest loss of the primary metric, absolute, in points (1 point is 0.01 of accuracy, mAP or word error rate)."""
+    """Largest loss of the primary metric, in ``max_drop_unit``."""
+    max_drop_unit: Literal["points", "percent"] = "points"
+    """``points``: absolute, 1 point is 0.01 of accuracy, mAP or word error rate; ``percent``: of the dense model's metric."""
+    p95_ms: float | None = Field(None, gt=0)
+    """Longest 95th percentile of latency at the first of ``batch_sizes``, in ms, on the machine that measures."""
+    size_mb: float | None = Field(None, gt=0)
+    """Largest size of the model's files, in MB (10^6 bytes)."""
+    memory_mb: float | None = Field(None, gt=0)
+    """Largest memory of a process that serves the model alone (peak resident set), in MB (10^6 bytes)."""
+    force: bool = False
+    """Hand out the nearest candidate, marked as not qualified, when nothing keeps the budget."""
     methods: list[Method] = [
         Method(name="prune_structured"),
         Method(name="quantize_static"),
@@ -198,6 +208,10 @@ class Compress(Section):
     @classmethod
     def _plain_names(cls, value: Any) -> Any:
         return _named(value)
+
+    def budget(self, dense: float) -> float:
+        """Return ``max_drop`` in points, for a dense model of this metric."""
+        return self.max_drop if self.max_drop_unit == "points" else self.max_drop * abs(dense)
 
 
 class Serve(Section):

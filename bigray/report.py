@@ -67,11 +67,13 @@ def headline(results: Results) -> str:
     verdict = results.verdict
     if verdict is None:
         return "The dense model was trained; no faster one was looked for."
-    if not verdict.qualified:
+    if not verdict.qualified and not verdict.forced:
         return "No faster model kept the quality budget, so nothing was handed out in place of the dense one."
     # A drop within rounding of zero reads "0", never "-0"
     drop = round(verdict.drop_points or 0.0, 2) + 0.0
     change = f"{drop:g} points lower" if drop > 0 else f"{-drop:g} points higher" if drop < 0 else "unchanged"
+    if verdict.forced:
+        change += ", handed out because the recipe forced it"
     return f"{_number(verdict.speedup)} times faster, {metric_name(results.metric)} {_direction(change, results)}"
 
 

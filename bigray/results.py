@@ -46,6 +46,8 @@ class Variant(BaseModel):
     speedup: float = 1.0
     """How many times faster than the dense torch_eager model, measured interleaved with it."""
     size_bytes: int = 0
+    memory_bytes: int | None = None
+    """Peak resident memory of a process that serves it alone; None when not measured."""
 
     @property
     def label(self) -> str:
@@ -79,7 +81,10 @@ class Verdict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     qualified: bool
     reason: str
+    forced: bool = False
+    """Handed out all the same, because the recipe said so."""
     max_drop: float
+    """Points."""
     drop_points: float | None = None
     drop_low: float | None = None
     """Lower end of the 95 % bootstrap interval of the drop (paired over rows), in points."""
@@ -106,6 +111,7 @@ class Results(BaseModel):
     metric: str
     higher_is_better: bool
     max_drop: float
+    """Points, on the validation split when the recipe's budget is relative."""
     started: str
     """UTC, ISO 8601."""
     seconds: dict[str, float] = {}

@@ -28,7 +28,7 @@ FLOORS = (
     {"results", "predictor", "data"},
     {"evaluate", "measure"},
     {"train", "compress", "serve"},
-    {"report", "bundle", "cluster", "inventory", "progress", "client"},
+    {"report", "bundle", "cluster", "inventory", "probe", "progress", "client"},
     {"pipeline", "jobs"},
     {"demo"},
     {"cli"},
@@ -47,6 +47,7 @@ NARROW = {
 
 RAY = {
     "bigray.cluster",
+    "bigray.compress.proposer",
     "bigray.compress.search",
     "bigray.data.sources",
     "bigray.demo",

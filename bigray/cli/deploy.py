@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,9 @@ def command(
     from bigray.artifact import Artifact
     from bigray.cli import _show
 
-    Artifact.open(artifact)  # before Ray is imported and a cluster started
+    verdict = Artifact.open(artifact).manifest.verdict  # before Ray is imported and a cluster started
+    if verdict.get("forced"):
+        print(f"bigray: warning: this model did not qualify: {verdict['reason']}", file=sys.stderr)
     from bigray.cluster import cluster
     from bigray.serve import config
 

@@ -11,6 +11,10 @@ Set = Annotated[
     typer.Option("--set", "-s", metavar="KEY.PATH=VALUE", help="Override one value of the recipe; may be repeated."),
 ]
 
+Force = Annotated[
+    bool, typer.Option("--force", help="Hand out the nearest model, marked as not qualified, when none qualifies.")
+]
+
 
 def command(
     recipe: Annotated[
@@ -20,6 +24,7 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, start nothing.")
     ] = False,
+    force: Force = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of recipes and leave.")] = False,
 ) -> None:
     """Train a model, find a faster one, verify it, write a report.
@@ -40,7 +45,7 @@ def command(
     from bigray import pipeline
     from bigray.progress import Display
 
-    plan = recipes.read(recipe, set_ or ())
+    plan = recipes.read(recipe, [*(set_ or ()), *(["compress.force=true"] if force else [])])
     if dry_run:
         pipeline.check(plan)
         _show.plan(plan)

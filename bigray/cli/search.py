@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bigray.cli.run import Set
+from bigray.cli.run import Force, Set
 
 
 def command(
@@ -14,6 +14,7 @@ def command(
         str, typer.Argument(metavar="RECIPE", help="Path of a YAML file, or the name of a shipped recipe.")
     ],
     set_: Set = None,
+    force: Force = False,
 ) -> None:
     """Search a faster model for one trained before.
 
@@ -26,7 +27,7 @@ def command(
     from bigray.progress import Display
     from bigray.recipe import read
 
-    plan = read(recipe, [*(set_ or ()), "compress.enabled=true"])
+    plan = read(recipe, [*(set_ or ()), "compress.enabled=true", *(["compress.force=true"] if force else [])])
     with Display() as display:
         results = pipeline.run(plan, display, until="search")
     _show.outcome(results)

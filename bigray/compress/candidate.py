@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import shutil
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from bigray import measure
 from bigray.artifact import Artifact, write_atomically
-from bigray.compress.objective import verdict
-from bigray.compress.plan import Plan, carry_out
+from bigray.compress.objective import Limits, hopeless, verdict
+from bigray.compress.plan import Plan, carry_out, method
+from bigray.compress.weigh import peak_memory
+from bigray.engines.base import Session
 from bigray.evaluate import answers, drop, estimates
 from bigray.models.base import build
 from bigray.predictor import Predictor, load_session, load_task
@@ -24,6 +28,9 @@ from bigray.tasks.base import Row, Task
 
 if TYPE_CHECKING:
     from torch import nn
+
+PROBE_S = 0.5
+"""Time for measuring a candidate that is not trained yet."""
 
 Recover = Callable[[Task, Any, Any, Sequence[Row], Recipe], object]
 """(task, pruned network, dense network, rows, recipe): trains the pruned network in place."""
@@ -97,32 +104,63 @@ class Workbench:
 
     def _try(self, plan: Plan, directory: Path) -> Trial:
         job, recipe = self.job, self.job.recipe
+        limits = Limits.of(recipe.compress, job.dense_metric)
+        if self._trains(plan):
+            # what it will weigh and how fast it will be do not depend on training, which takes most of the time
+            with tempfile.TemporaryDirectory(dir=directory.parent) as untrained:
+                carry_out(plan, self.task, copy.deepcopy(self._network), job.calibration, Path(untrained))
+                sketch, _ = self._measure(plan, Path(untrained), seconds=PROBE_S)
+            if reason := hopeless(sketch, finished(job.directory)):
+                return Trial(number=0, status="skipped", variant=sketch, reason=f"not trained: it {reason}")
         network = copy.deepcopy(self._network)
 
         def recover(pruned: nn.Module) -> None:
             job.recover(self.task, pruned, self._network, job.recovery, recipe)
 
         carry_out(plan, self.task, network, job.calibration, directory, recover)
+        variant, session = self._measure(plan, directory)
+        scores = self.task.score(answers(Predictor(self.task, session), job.evaluation), job.evaluation)
+        session.close()
+        metric, count = self.task.primary, len(job.evaluation)
+        if not math.isfinite(scores[metric.name]):
+            raise ValueError(f"{metric.name} is {scores[metric.name]}: the model's outputs are not numbers")
+        estimated = {name: Estimate(value=v, low=v, high=v, rows=count) for name, v in scores.items()}
+        memory = None
+        if limits.memory_bytes is not None:
+            memory = peak_memory(job.dense, plan.engine, directory, recipe.compress.threads)
+        return Trial(
+            number=0,
+            status="ok",
+            variant=variant.model_copy(update={"metrics": estimated, "memory_bytes": memory}),
+            drop_points=metric.drop(job.dense_metric, scores[metric.name]),
+        )
+
+    def _trains(self, plan: Plan) -> bool:
+        return self.job.recipe.compress.recover_epochs > 0 and any(
+            method(step.method).needs_recovery for step in plan.steps
+        )
+
+    def _measure(self, plan: Plan, directory: Path, seconds: float = 1.5) -> tuple[Variant, Session]:
+        """Return how fast and how large a candidate is, and its session."""
+        recipe = self.job.recipe
         session = load_session(self.task, self._architecture, plan.engine, directory, recipe.compress.threads)
-        try:
-            found = answers(Predictor(self.task, session), job.evaluation)
-            scores = self.task.score(found, job.evaluation)
-            latency, speedup = compare(self.task, self.reference.session, session, job.evaluation, recipe)
-        finally:
-            session.close()
-        metric = self.task.primary
-        count = len(job.evaluation)
+        latency, speedup = compare(
+            self.task, self.reference.session, session, self.job.evaluation, recipe, seconds=seconds
+        )
         variant = Variant(
             engine=plan.engine,
             steps=plan.steps,
-            metrics={name: Estimate(value=v, low=v, high=v, rows=count) for name, v in scores.items()},
             latency=latency["candidate"],
             speedup=speedup,
             size_bytes=measure.directory_bytes(directory),
         )
-        return Trial(
-            number=0, status="ok", variant=variant, drop_points=metric.drop(job.dense_metric, scores[metric.name])
-        )
+        return variant, session
+
+
+def finished(directory: Path) -> list[Trial]:
+    """Return the outcomes kept so far in a search's folder, in the order in which they ended."""
+    paths = sorted(directory.glob("*/trial.json"), key=lambda path: (path.stat().st_mtime_ns, path))
+    return [Trial.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def compare(
@@ -166,12 +204,13 @@ def verify(recipe: Recipe, dense: Path, candidate: Path, plan: Plan, rows: Seque
     before, after = answers(Predictor(task, old), rows), answers(Predictor(task, new), rows)
     dropped = drop(task, before, after, rows, recipe.seed)
     latency, speedup = compare(task, old, new, rows, recipe, seconds=3.0)
-    judged = verdict(dropped, speedup, recipe.compress.max_drop, len(rows))
+    before_scores = estimates(task, before, rows, recipe.seed)
     dense_variant = Variant(
         engine=manifest.engine,
-        metrics=estimates(task, before, rows, recipe.seed),
+        metrics=before_scores,
         latency=latency["dense"],
         size_bytes=measure.directory_bytes(artifact.model_dir),
+        memory_bytes=peak_memory(dense, manifest.engine, artifact.model_dir, threads),
     )
     chosen = Variant(
         engine=plan.engine,
@@ -180,5 +219,8 @@ def verify(recipe: Recipe, dense: Path, candidate: Path, plan: Plan, rows: Seque
         latency=latency["candidate"],
         speedup=speedup,
         size_bytes=measure.directory_bytes(candidate),
+        memory_bytes=peak_memory(dense, plan.engine, candidate, threads),
     )
+    limits = Limits.of(recipe.compress, before_scores[task.primary.name].value)
+    judged = verdict(dropped, chosen, limits, len(rows))
     return Verified(verdict=judged, dense=dense_variant, chosen=chosen)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from bigray.recipe import Compress
 from bigray.results import Trial, Variant, Verdict
 
 
@@ -13,53 +15,108 @@ def front(trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in done if not any(_dominates(other, trial) for other in done)]
 
 
-def ranked(trials: Sequence[Trial], max_drop: float) -> list[Trial]:
-    """Return the trials within the budget and faster than dense, fastest first; the smaller one wins a tie."""
-    fit = [trial for trial in trials if objection(trial, max_drop) is None]
+@dataclass(frozen=True)
+class Limits:
+    """What a candidate must keep; None where nothing is asked. That it must be faster than dense always holds."""
+
+    max_drop: float
+    """Points of the primary metric."""
+    p95_ms: float | None = None
+    size_bytes: float | None = None
+    memory_bytes: float | None = None
+
+    @classmethod
+    def of(cls, settings: Compress, dense_metric: float) -> Limits:
+        """Read them from a recipe, for a dense model of this metric."""
+        size, memory = (None if mb is None else mb * 1e6 for mb in (settings.size_mb, settings.memory_mb))
+        return cls(settings.budget(dense_metric), settings.p95_ms, size, memory)
+
+    def broken(self, variant: Variant, drop_points: float) -> list[str]:
+        """Return what a model with this drop does not keep, as phrases; the metric first."""
+        found = []
+        if drop_points > self.max_drop:
+            found.append(f"drops {drop_points:.2f} points; at most {self.max_drop:.3g} are allowed")
+        if variant.speedup <= 1.0:
+            found.append(f"is not faster than the dense model when measured: {variant.speedup:.2f}x")
+        p95 = variant.latency[0].p95_ms if variant.latency else 0.0
+        if self.p95_ms is not None and p95 > self.p95_ms:
+            found.append(f"takes {p95:.3g} ms in the 95th percentile; at most {self.p95_ms:g} are allowed")
+        if self.size_bytes is not None and variant.size_bytes > self.size_bytes:
+            found.append(f"has {variant.size_bytes / 1e6:.3g} MB; at most {self.size_bytes / 1e6:g} are allowed")
+        if self.memory_bytes is not None and (variant.memory_bytes or 0) > self.memory_bytes:
+            took = (variant.memory_bytes or 0) / 1e6
+            found.append(f"takes {took:.4g} MB of memory; at most {self.memory_bytes / 1e6:g} are allowed")
+        return found
+
+
+def ranked(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
+    """Return the trials that keep the limits, fastest first; the smaller one wins a tie."""
+    fit = [trial for trial in trials if objection(trial, limits) is None]
     return sorted(fit, key=lambda trial: (-round(trial.variant.speedup, 2), trial.variant.size_bytes, trial.number))
 
 
-def objection(trial: Trial, max_drop: float) -> str | None:
+def objection(trial: Trial, limits: Limits) -> str | None:
     """Return why a trial cannot win, or None."""
     if trial.status != "ok" or trial.drop_points is None:
         return trial.reason or "it did not finish"
-    if trial.drop_points > max_drop:
-        return f"drops {trial.drop_points:.2f} points on validation; at most {max_drop:g} are allowed"
-    if trial.variant.speedup <= 1.0:
-        return f"is not faster than dense: {trial.variant.speedup:.2f}x"
-    return None
+    return "; ".join(limits.broken(trial.variant, trial.drop_points)) or None
 
 
-def verdict(dropped: tuple[float, float, float], speedup: float, max_drop: float, rows: int) -> Verdict:
-    """Judge a candidate by its drop (value, low, high) on unseen rows and its measured speed-up."""
+def verdict(dropped: tuple[float, float, float], variant: Variant, limits: Limits, rows: int) -> Verdict:
+    """Judge a candidate by its drop (value, low, high) on unseen rows and what was measured of it."""
     value, low, high = dropped
-    if value > max_drop:
-        reason = f"drops {value:.2f} points on unseen rows; at most {max_drop:g} are allowed"
-    elif speedup <= 1.0:
-        reason = f"is not faster than the dense model when measured: {speedup:.2f}x"
-    else:
-        reason = f"drops {value:.2f} points on unseen rows (at most {max_drop:g}) and is {speedup:.2f}x faster"
+    broken = limits.broken(variant, value)
+    kept = (
+        f"drops {value:.2f} points on unseen rows (at most {limits.max_drop:.3g}) and is {variant.speedup:.2f}x faster"
+    )
     return Verdict(
-        qualified=value <= max_drop and speedup > 1.0, reason=reason, max_drop=max_drop, drop_points=value,
-        drop_low=low, drop_high=high, speedup=speedup, rows=rows,
+        qualified=not broken, reason="; ".join(broken) or kept, max_drop=limits.max_drop, drop_points=value,
+        drop_low=low, drop_high=high, speedup=variant.speedup, rows=rows,
     )  # fmt: skip
 
 
-def explain_none(trials: Sequence[Trial], max_drop: float) -> str:
-    """Say why nothing qualified: the binding constraint and the nearest feasible point."""
+def nearest(trials: Sequence[Trial], limits: Limits) -> Trial | None:
+    """Return the finished trial that breaks the fewest limits, and of these the one that loses least, or None."""
     done = [trial for trial in trials if trial.status == "ok" and trial.drop_points is not None]
-    if not done:
+
+    def misses(trial: Trial) -> tuple[bool, int, float, float]:
+        drop = trial.drop_points or 0.0
+        broken = limits.broken(trial.variant, drop)
+        return trial.variant.speedup <= 1.0, len(broken), max(drop, limits.max_drop), -trial.variant.speedup
+
+    return min(done, key=misses, default=None)
+
+
+def explain_none(trials: Sequence[Trial], limits: Limits) -> str:
+    """Say why nothing qualified: the binding constraint and the nearest feasible point."""
+    best = nearest(trials, limits)
+    if best is None:
         reasons = {trial.reason or "unknown" for trial in trials}
         return f"No trial finished. Reasons: {'; '.join(sorted(reasons)[:3])}."
-    fast = [trial for trial in done if trial.variant.speedup > 1.0]
-    if not fast:
-        best = max(done, key=lambda trial: trial.variant.speedup)
+    if best.variant.speedup <= 1.0:
         return f"No candidate was faster than the dense model; the best reached {best.variant.speedup:.2f}x ({best.variant.label})."
-    nearest = min(fast, key=lambda trial: trial.drop_points or 0.0)
+    drop = best.drop_points or 0.0
+    binding = "; ".join(limits.broken(best.variant, drop))
+    advice = " Allow that much, or give recovery more epochs." if drop > limits.max_drop else ""
     return (
-        f"max_drop of {max_drop:g} points binds: the nearest faster candidate drops {nearest.drop_points:.2f} points at "
-        f"{nearest.variant.speedup:.2f}x ({nearest.variant.label}). Allow that much, or give recovery more epochs."
+        f"No candidate keeps all limits. The nearest one ({best.variant.label}: {drop:.2f} points at "
+        f"{best.variant.speedup:.2f}x) {binding}.{advice}"
     )
+
+
+def hopeless(variant: Variant, trials: Sequence[Trial]) -> str | None:
+    """Return why training cannot make a good candidate of a model as fast and as large as this, or None.
+
+    Its speed and size are known before it is trained. It is not worth training when it is not faster than dense, or when
+    another is as fast, as small, and lost nothing. Limits of the recipe are not asked: outcomes outlive a budget.
+    """
+    if variant.speedup <= 1.0:
+        return f"is not faster than the dense model when measured: {variant.speedup:.2f}x"
+    for other in trials:
+        free = other.status == "ok" and other.drop_points is not None and other.drop_points <= 0.0
+        if free and other.variant.speedup >= variant.speedup and other.variant.size_bytes <= variant.size_bytes:
+            return f"is slower ({variant.speedup:.2f}x) and larger than one that lost nothing ({other.variant.label})"
+    return None
 
 
 def _dominates(one: Trial, other: Trial) -> bool:

@@ -1,12 +1,14 @@
 """The search: Ray Tune runs candidates in parallel, Optuna proposes them, every outcome is kept on disk.
 
 Three objectives at once: drop of the metric, speed-up over the dense model, bytes. Actors are reused between trials,
-so the dense model is loaded once per actor. A search that was killed goes on when it is started again: a plan whose
-outcome is on disk is read back, not run again.
+so the dense model is loaded once per actor. A search that was killed goes on when it is started again, where it stopped:
+what was tried is not tried again, and what comes next is what would have come (`bigray.compress.proposer`). A search
+whose trials are all there starts nothing, so another budget over the same space costs one verification.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,12 +18,13 @@ import optuna
 import ray
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter
-from ray.tune.search.optuna import OptunaSearch
 
 from bigray.artifact import write_atomically
 from bigray.compress import candidate, objective
-from bigray.compress.candidate import Job, Workbench
+from bigray.compress.candidate import Job, Workbench, finished
+from bigray.compress.objective import Limits
 from bigray.compress.plan import Plan
+from bigray.compress.proposer import Proposer
 from bigray.compress.space import Space
 from bigray.errors import SearchFailed
 from bigray.polling import polling
@@ -63,9 +66,9 @@ class CandidateTrial(tune.Trainable):  # type: ignore[misc]
         plan = self._space.plan(self.config)
         trial = self._bench.run(plan)
         costs = FAILED
-        if trial.status == "ok":
+        if trial.status != "failed":  # one that was not worth training still teaches what is slow
             costs = {
-                "drop_points": trial.drop_points or 0.0,
+                "drop_points": FAILED["drop_points"] if trial.drop_points is None else trial.drop_points,
                 "speedup": trial.variant.speedup,
                 "size_bytes": float(trial.variant.size_bytes),
             }
@@ -95,58 +98,51 @@ def search(job: Job, space: Space, listen: Callable[[dict[str, Any]], None] | No
     """
     settings = job.recipe.compress
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    names = list(OBJECTIVES)
-    first = space.first()[: settings.trials]
-    searcher = OptunaSearch(
-        space=space.sample,
-        metric=names,
-        mode=[OBJECTIVES[name] for name in names],
-        points_to_evaluate=first,
-        seed=job.recipe.seed,
-    )
-    limit = settings.concurrency or max(1, _cores() // CORES_PER_TRIAL)
-    budget = settings.max_minutes * 60 if settings.max_minutes else None
     job.directory.mkdir(parents=True, exist_ok=True)
+    first = space.first()[: settings.trials]
+    proposer = Proposer(space, OBJECTIVES, first, settings.trials, job.recipe.seed, job.directory / "ledger.jsonl")
+    if proposer.left > 0:
+        _run(job, space, proposer, listen)
+    trials = [trial.model_copy(update={"number": number}) for number, trial in enumerate(finished(job.directory))]
+    if not any(trial.status == "ok" for trial in trials):
+        raise SearchFailed(objective.explain_none(trials, Limits.of(settings, job.dense_metric)))
+    return trials
+
+
+def _run(job: Job, space: Space, proposer: Proposer, listen: Callable[[dict[str, Any]], None] | None) -> None:
+    settings = job.recipe.compress
+    limit = settings.concurrency or max(1, _cores() // CORES_PER_TRIAL)
     trainable = tune.with_parameters(CandidateTrial, job=job, space=space)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"CPU": 1}),
         tune_config=tune.TuneConfig(
-            search_alg=ConcurrencyLimiter(searcher, max_concurrent=limit),
-            num_samples=settings.trials,
+            search_alg=ConcurrencyLimiter(proposer, max_concurrent=limit),
+            num_samples=proposer.left,
             max_concurrent_trials=limit,
             reuse_actors=True,
-            time_budget_s=budget,
+            time_budget_s=settings.max_minutes * 60 if settings.max_minutes else None,
             trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
         ),
         run_config=tune.RunConfig(name="ray_tune", storage_path=str(job.directory), verbose=0),
     )
     with polling(_Follow(job.directory, settings.trials, listen)):
         tuner.fit()
-    trials = _outcomes(job.directory)
-    if not any(trial.status == "ok" for trial in trials):
-        raise SearchFailed(objective.explain_none(trials, settings.max_drop))
-    return trials
 
 
 def verify(recipe: Recipe, dense: Path, folder: Path, plan: Plan, rows: Sequence[Row]) -> Verified:
     """Judge a candidate on unseen rows in a fresh process that has the machine to itself.
 
-    ``folder`` is the candidate's; the outcome is kept there, so a finished run that is started again ends at once.
+    ``folder`` is the candidate's; the outcome is kept there for these limits, so a finished run that is started again
+    ends at once.
     """
-    kept = folder / "verified.json"
+    asked = recipe.compress.model_dump_json(include={"max_drop", "max_drop_unit", "p95_ms", "size_mb", "memory_mb"})
+    kept = folder / f"verified-{hashlib.sha256(asked.encode()).hexdigest()[:10]}.json"
     if kept.is_file():
         return Verified.model_validate_json(kept.read_text(encoding="utf-8"))
     judge = ray.remote(num_cpus=1, max_calls=1, max_retries=0)(candidate.verify)
     outcome: Verified = ray.get(judge.remote(recipe, dense, folder / "model", plan, ray.put(list(rows))))
     write_atomically(kept, outcome.model_dump_json(indent=2))
     return outcome
-
-
-def _outcomes(directory: Path) -> list[Trial]:
-    # numbered in the order in which they ended, which a resumed search keeps
-    paths = sorted(directory.glob("*/trial.json"), key=lambda path: (path.stat().st_mtime_ns, path))
-    kept = [Trial.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
-    return [trial.model_copy(update={"number": number}) for number, trial in enumerate(kept)]
 
 
 def _cores() -> int:

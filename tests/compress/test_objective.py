@@ -1,30 +1,41 @@
 """Which candidate wins, as a pure function of outcomes."""
 
+import pytest
+
 from bigray.compress import objective
-from bigray.results import Trial, Variant
+from bigray.compress.objective import Limits
+from bigray.recipe import Compress
+from bigray.results import Latency, Trial, Variant
+
+ONE = Limits(1.0)
 
 
-def trial(number, drop, speedup, size=100, status="ok"):
-    variant = Variant(engine="openvino", speedup=speedup, size_bytes=size)
-    return Trial(number=number, status=status, variant=variant, drop_points=drop, reason=None)
+def variant(speedup=2.0, size=100, p95=1.0, memory=None):
+    speed = Latency(batch_size=1, threads=1, p50_ms=p95, p95_ms=p95, items_per_s=1.0, spread=0.0, runs=9)
+    return Variant(engine="openvino", speedup=speedup, size_bytes=size, latency=[speed], memory_bytes=memory)
+
+
+def trial(number, drop, speedup, size=100, status="ok", **more):
+    made = variant(speedup, size, **more)
+    return Trial(number=number, status=status, variant=made, drop_points=drop, reason=None)
 
 
 def test_the_fastest_within_the_budget_comes_first():
     trials = [trial(0, 0.2, 3.0), trial(1, 0.9, 6.0), trial(2, 1.1, 9.0), trial(3, -0.5, 0.8)]
-    assert [one.number for one in objective.ranked(trials, 1.0)] == [1, 0]
+    assert [one.number for one in objective.ranked(trials, ONE)] == [1, 0]
 
 
 def test_a_model_that_is_not_faster_never_wins():
-    assert objective.ranked([trial(0, 0.0, 1.0), trial(1, -5.0, 0.99)], 1.0) == []
+    assert objective.ranked([trial(0, 0.0, 1.0), trial(1, -5.0, 0.99)], ONE) == []
 
 
 def test_failed_trials_never_win_even_with_good_numbers():
-    assert objective.ranked([trial(0, 0.0, 9.0, status="failed")], 1.0) == []
+    assert objective.ranked([trial(0, 0.0, 9.0, status="failed")], ONE) == []
 
 
 def test_smaller_wins_a_tie_in_speed():
     trials = [trial(0, 0.0, 5.001, size=200), trial(1, 0.0, 5.0, size=100)]
-    assert objective.ranked(trials, 1.0)[0].number == 1
+    assert objective.ranked(trials, ONE)[0].number == 1
 
 
 def test_front_keeps_what_nothing_beats():
@@ -37,9 +48,9 @@ def test_equal_trials_leave_one_on_the_front():
 
 
 def test_verdict_needs_both_budget_and_speed():
-    assert objective.verdict((0.5, 0.1, 0.9), 2.0, 1.0, 100).qualified
-    over = objective.verdict((1.2, 0.4, 2.0), 8.0, 1.0, 100)
-    slow = objective.verdict((0.0, 0.0, 0.0), 0.97, 1.0, 100)
+    assert objective.verdict((0.5, 0.1, 0.9), variant(2.0), ONE, 100).qualified
+    over = objective.verdict((1.2, 0.4, 2.0), variant(8.0), ONE, 100)
+    slow = objective.verdict((0.0, 0.0, 0.0), variant(0.97), ONE, 100)
     assert not over.qualified
     assert "1.20 points" in over.reason
     assert not slow.qualified
@@ -47,9 +58,46 @@ def test_verdict_needs_both_budget_and_speed():
 
 
 def test_nothing_says_which_constraint_binds_and_the_nearest_point():
-    text = objective.explain_none([trial(0, 3.0, 5.0), trial(1, 7.0, 9.0)], 1.0)
-    assert "max_drop of 1 points binds" in text
+    text = objective.explain_none([trial(0, 3.0, 5.0), trial(1, 7.0, 9.0)], ONE)
+    assert "drops 3.00 points; at most 1 are allowed" in text
     assert "3.00 points at 5.00x" in text
-    assert "No candidate was faster" in objective.explain_none([trial(0, 0.0, 0.5)], 1.0)
+    assert "No candidate was faster" in objective.explain_none([trial(0, 0.0, 0.5)], ONE)
     failed = Trial(number=0, status="failed", variant=Variant(engine="x"), reason="RuntimeError: boom")
-    assert "boom" in objective.explain_none([failed], 1.0)
+    assert "boom" in objective.explain_none([failed], ONE)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(1.0, p95_ms=5.0), "95th percentile; at most 5 are allowed"),
+        (Limits(1.0, size_bytes=2e6), "3 MB; at most 2 are allowed"),
+        (Limits(1.0, memory_bytes=1e8), "400 MB of memory; at most 100 are allowed"),
+    ],
+)
+def test_each_limit_is_kept_and_named(limits, words):
+    fit, unfit = trial(0, 0.0, 2.0), trial(1, 0.0, 9.0, size=3_000_000, p95=7.0, memory=400_000_000)
+    assert objective.ranked([fit, unfit], limits) == [fit]
+    assert words in objective.objection(unfit, limits)
+    assert words in objective.explain_none([unfit], limits)
+
+
+def test_the_nearest_breaks_the_fewest_limits_and_is_never_a_slower_one():
+    trials = [trial(0, 2.0, 3.0), trial(1, 1.5, 2.0), trial(2, 0.0, 0.9), trial(3, 1.2, 8.0, size=10**7)]
+    assert objective.nearest(trials, ONE).number == 3
+    assert objective.nearest(trials, Limits(1.0, size_bytes=1e6)).number == 1
+    assert objective.nearest([trial(0, 1.0, 2.0, status="failed")], ONE) is None
+
+
+def test_a_budget_in_percent_follows_the_dense_model():
+    assert Limits.of(Compress(max_drop=2.0, max_drop_unit="percent"), 0.8).max_drop == pytest.approx(1.6)
+    assert Limits.of(Compress(max_drop=2.0), 0.8).max_drop == 2.0
+    assert Limits.of(Compress(size_mb=3), 0.8).size_bytes == 3e6
+
+
+def test_training_is_saved_where_it_cannot_help():
+    assert "not faster" in objective.hopeless(variant(0.9), [])
+    lossless, lossy = trial(0, -0.1, 3.0, size=50), trial(1, 0.4, 3.0, size=50)
+    assert "lost nothing" in objective.hopeless(variant(2.0), [lossless])
+    assert objective.hopeless(variant(2.0), [lossy]) is None
+    assert objective.hopeless(variant(3.1), [lossless]) is None
+    assert objective.hopeless(variant(2.0, size=40), [lossless]) is None

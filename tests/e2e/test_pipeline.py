@@ -8,6 +8,8 @@ import pytest
 from bigray import pipeline
 from bigray import recipe as recipes
 from bigray.artifact import Artifact
+from bigray.compress.objective import Limits
+from bigray.errors import NothingQualified
 from bigray.predictor import open_artifact
 from bigray.results import Results
 
@@ -88,11 +90,26 @@ def test_running_again_trains_and_searches_nothing_anew(finished, recipe_file):
     assert len(again.trials) == len(results.trials)
 
 
+def test_another_budget_costs_one_verification_and_force_hands_out_what_fails(finished, recipe_file):
+    results, _ = finished
+    folder = recipe_file.parent / "runs" / "tiny"
+    tight = ["name=tiny", "compress.size_mb=0.001"]
+    with pytest.raises(NothingQualified, match=r"MB; at most 0\.001 are allowed"):
+        pipeline.run(recipes.read(recipe_file, tight))
+    forced = pipeline.run(recipes.read(recipe_file, [*tight, "compress.force=true"]))
+    assert len(forced.trials) == len(results.trials)
+    assert len(list(folder.glob("search-*"))) == 1
+    assert not forced.verdict.qualified
+    assert forced.verdict.forced
+    assert Artifact.open(folder / "artifact").manifest.verdict["forced"] is True
+    assert "handed out all the same" in (folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_when_nothing_qualifies_the_reason_is_told_and_no_artifact_named(finished):
     results, _ = finished
     over = [trial.model_copy(update={"drop_points": 9.0, "chosen": False}) for trial in results.trials]
     empty = results.model_copy(update={"chosen": None, "artifact": None, "max_drop": 0.5})
-    told = pipeline._nothing(empty, over, None)
+    told = pipeline._nothing(empty, over, None, Limits(0.5))
     assert not told.verdict.qualified
-    assert "max_drop of 0.5 points binds" in told.verdict.reason
+    assert "drops 9.00 points; at most 0.5 are allowed" in told.verdict.reason
     assert told.artifact is None

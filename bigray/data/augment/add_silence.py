@@ -27,7 +27,8 @@ class AddSilence(Augmentation):
     def apply(self, row: Row, options: Any, rng: np.random.Generator) -> None:
         """Draw both lengths."""
         samples, rate = row["audio"]
-        ends = rng.uniform(*options.seconds, 2) * rate
+        shortest, longest = options.seconds
+        ends = rng.uniform(shortest, longest, 2) * rate
         row["audio"] = (np.pad(samples, tuple(ends.astype(np.int64))), rate)
 
 
