@@ -150,7 +150,7 @@ class EmbeddingTask(base.Task):
 
         A rate is left out when fewer than one pair of two people could pass at it: its threshold would be a guess.
         """
-        _, impostor = self._pairs(answers, rows)
+        _, impostor = self._pairs(*self._arrays(answers, rows))
         rates = [rate for rate in RATES if rate * len(impostor) >= 1]
         found = tuple((rate, round(metrics.threshold_at(impostor, rate), DIGITS)) for rate in rates)
         settled = copy.copy(self)
@@ -161,10 +161,9 @@ class EmbeddingTask(base.Task):
         """Equal error rate over all pairs, accuracy and false accepts at the threshold, and rank-1 identification."""
         known = dict(self.state.thresholds)
         threshold = self.threshold(RecognitionParameters()) if known else None
-        genuine, impostor = self._pairs(answers, rows)
-        embeddings, names, same = self._arrays(answers, rows)
-        found = metrics.verification(genuine, impostor, threshold)
-        return found | {"rank_1": metrics.rank_1(embeddings, names, same)}
+        arrays = self._arrays(answers, rows)
+        found = metrics.verification(*self._pairs(*arrays), threshold)
+        return found | {"rank_1": metrics.rank_1(*arrays)}
 
     def drawn_together(self, row: Row) -> str:
         """The identity: pairs of one person are not independent (see `bigray.evaluate`)."""
@@ -174,14 +173,13 @@ class EmbeddingTask(base.Task):
         """The layer that makes the embedding, and the classes."""
         return ["head", "classes"]
 
-    def _pairs(self, answers: Sequence[Recognition], rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-        embeddings, names, same = self._arrays(answers, rows)
+    def _pairs(self, embeddings: np.ndarray, names: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         genuine, impostor = metrics.pair_scores(embeddings, names, same)
         if not len(genuine) or not len(impostor):
             raise DataError(
-                f"{len(rows)} rows with {len(set(names.tolist()))} values of {self.truth} hold {len(genuine)} pairs of one "
-                f"person and {len(impostor)} of two; both are needed. Give validation and test two rows or more of each "
-                f"{self.truth}."
+                f"{len(names)} rows with {len(set(names.tolist()))} values of {self.truth} hold {len(genuine)} pairs of "
+                f"one person and {len(impostor)} of two; both are needed. Give validation and test two rows or more of "
+                f"each {self.truth}."
             )
         return genuine, impostor
 

@@ -29,19 +29,22 @@ TEMPLATE_SIDE = 112
 
 
 def check(model: bytes, name: str) -> bytes:
-    """Return the bytes of a detector.
+    """Return the bytes of a detector that runs here.
 
     Raises:
-        RecipeError: It is no ONNX file with YuNet's outputs.
+        RecipeError: It is no ONNX file with YuNet's outputs, or ONNX Runtime cannot run it.
     """
     wanted = {f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES}
     try:
+        model = _mended(model)
         found = {output.name for output in _session(model).get_outputs()}
+        if wanted <= found:
+            find(np.zeros((FRAME, FRAME, 3), dtype=np.uint8), model)
     except ImportError:
         raise
-    except Exception as error:  # onnxruntime has a dozen classes of its own
+    except Exception as error:  # onnx and onnxruntime have a dozen classes of their own
         raise RecipeError(
-            f"model.input.detector: {name!r} cannot be read as ONNX ({type(error).__name__}).",
+            f"model.input.detector: {name!r} cannot be read and run as ONNX ({type(error).__name__}).",
             pointer="model.input.detector",
         ) from None
     if not wanted <= found:
@@ -89,6 +92,22 @@ def align(image: np.ndarray, points: np.ndarray, side: int) -> np.ndarray:
         (side, side), Image.Transform.AFFINE, (a, -b, u, b, a, v), Image.Resampling.BICUBIC, fillcolor=(114, 114, 114)
     )
     return np.asarray(moved)
+
+
+def _mended(model: bytes) -> bytes:
+    """Drop a block size where there is one scale for the whole tensor; ONNX Runtime refuses the two together.
+
+    The block-quantized file of OpenCV's model zoo (``int8bq``) has such nodes.
+    """
+    import onnx
+
+    loaded = onnx.load_model_from_string(model)
+    scalars = {weight.name for weight in loaded.graph.initializer if len(weight.dims) == 0 or list(weight.dims) == [1]}
+    for node in loaded.graph.node:
+        blocks = [one for one in node.attribute if one.name == "block_size"]
+        if blocks and node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[1] in scalars:
+            node.attribute.remove(blocks[0])
+    return loaded.SerializeToString()
 
 
 def _level(outputs: dict[str, np.ndarray], stride: int, frame: tuple[int, int]) -> tuple[np.ndarray, ...]:

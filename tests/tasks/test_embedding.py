@@ -113,7 +113,7 @@ def test_what_cannot_be_compared_is_refused(parameters: dict[str, Any], code: st
 def test_thresholds_keep_their_rates() -> None:
     answers, rows = _people(40, 5, noise=0.8)
     task = _task().settled(answers, rows)
-    genuine, impostor = task._pairs(answers, rows)
+    genuine, impostor = task._pairs(*task._arrays(answers, rows))
     assert [rate for rate, _ in task.state.thresholds] == list(_embedding.RATES)
     for rate, cosine in task.state.thresholds:
         assert 0.5 * rate < (impostor >= cosine).mean() <= rate

@@ -53,8 +53,9 @@ class Request:
 
     @property
     def named(self) -> str:
-        """The field that the name of a folder fills: the task's first besides the media."""
-        return next(field for field in self.fields if field != self.media)
+        """The field that the name of a folder fills: the task's only one besides the media, else ``label``."""
+        others = [field for field in self.fields if field != self.media]
+        return others[0] if len(others) == 1 else "label"
 
     def row(self, raw: Mapping[str, Any], where: str) -> Row:
         """Check one row and bring it into its final form; ``where`` names its place for a person.
