@@ -70,7 +70,7 @@ class EmbeddingTask(base.Task):
         """Return the sorted identities of training rows.
 
         Raises:
-            DataError: Fewer than two, or none with a second row.
+            DataError: Fewer than two.
         """
         counts = Counter(str(row[cls.truth]) for row in rows)
         if len(counts) < 2:
@@ -148,6 +148,7 @@ class EmbeddingTask(base.Task):
     def settled(self, answers: Sequence[Recognition], rows: Sequence[Row]) -> Self:
         """Return this task with thresholds measured on validation rows.
 
+        They are those of the dense model; a compressed one is judged, and used, at the same thresholds.
         A rate is left out when fewer than one pair of two people could pass at it: its threshold would be a guess.
         """
         _, impostor = self._pairs(*self._arrays(answers, rows))

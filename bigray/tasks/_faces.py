@@ -107,7 +107,7 @@ def _mended(model: bytes) -> bytes:
         blocks = [one for one in node.attribute if one.name == "block_size"]
         if blocks and node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[1] in scalars:
             node.attribute.remove(blocks[0])
-    return loaded.SerializeToString()
+    return bytes(loaded.SerializeToString())
 
 
 def _level(outputs: dict[str, np.ndarray], stride: int, frame: tuple[int, int]) -> tuple[np.ndarray, ...]:
