@@ -43,6 +43,7 @@ test-all: $(STAMP)
 # DATA is a folder of real data sets; measures that need one say so and are skipped without it.
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.spine --save $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m benchmarks.tasks --save $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

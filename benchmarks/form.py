@@ -5,9 +5,15 @@ The JSON holds ``bars`` (what was to be reached, what was reached), the hardware
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import os
-from collections.abc import Sequence
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,3 +78,33 @@ def data_folder(given: str | None) -> Path:
     if not folder.is_dir():
         raise SystemExit(f"There is no folder of data at {str(folder)!r}. Give it with --data DIR or BIGRAY_DATA.")
     return folder.resolve()
+
+
+def main(title: str, measures: Sequence[str], need_data: Set[str]) -> int:
+    """Run the measures asked for on the command line; print the table and the JSON line."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{title}")
+    parser.add_argument("--only", action="append", choices=measures, help="one measure; may be repeated")
+    parser.add_argument("--data", help="folder of real data sets; by default BIGRAY_DATA")
+    parser.add_argument("--work", help="folder for runs, kept; by default a temporary one")
+    parser.add_argument("--save", action="store_true", help="keep the JSON line in benchmarks/results")
+    given = parser.parse_args()
+    chosen = given.only or list(measures)
+    data = data_folder(given.data) if need_data & set(chosen) else None
+    bars: list[Bar] = []
+    failures: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="bigray-bench-") as scratch:
+        work = Path(given.work).resolve() if given.work else Path(scratch)
+        work.mkdir(parents=True, exist_ok=True)
+        for name in chosen:
+            print(f"--- {name}", file=sys.stderr, flush=True)
+            begun = time.monotonic()
+            try:
+                bars += importlib.import_module(f"benchmarks.measures.{name}").run(data, work)
+            except Exception as error:
+                traceback.print_exc()
+                failures[name] = f"{type(error).__name__}: {error}"
+                bars.append(Bar(f"{name} ran to its end", 0.0, 1.0, False, ""))
+            seconds[name] = round(time.monotonic() - begun, 1)
+    name = "-".join([title, *(given.only or [])])
+    return finish(name, bars, save=given.save, extra={"seconds": seconds, "failures": failures})

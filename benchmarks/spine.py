@@ -7,15 +7,7 @@ DIR holds real data sets (see ``benchmarks/README.md``). Each measure is a file 
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import sys
-import tempfile
-import time
-import traceback
-from pathlib import Path
-
-from benchmarks.form import Bar, finish
+from benchmarks.form import main
 
 MEASURES = (
     "imports",
@@ -32,38 +24,5 @@ MEASURES = (
 )
 NEED_DATA = {"agreement", "sst2", "cifar10", "fsdd", "speakers", "bccd"}
 
-
-def main() -> int:
-    """Run the measures asked for and print the table and the JSON line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.spine", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", action="append", choices=MEASURES, help="one measure; may be repeated")
-    parser.add_argument("--data", help="folder of real data sets; by default BIGRAY_DATA")
-    parser.add_argument("--work", help="folder for runs, kept; by default a temporary one")
-    parser.add_argument("--save", action="store_true", help="keep the JSON line in benchmarks/results")
-    given = parser.parse_args()
-    from benchmarks.form import data_folder
-
-    chosen = given.only or list(MEASURES)
-    data = data_folder(given.data) if NEED_DATA & set(chosen) else None
-    bars: list[Bar] = []
-    failures: dict[str, str] = {}
-    seconds: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="bigray-bench-") as scratch:
-        work = Path(given.work).resolve() if given.work else Path(scratch)
-        work.mkdir(parents=True, exist_ok=True)
-        for name in chosen:
-            print(f"--- {name}", file=sys.stderr, flush=True)
-            begun = time.monotonic()
-            try:
-                bars += importlib.import_module(f"benchmarks.measures.{name}").run(data, work)
-            except Exception as error:
-                traceback.print_exc()
-                failures[name] = f"{type(error).__name__}: {error}"
-                bars.append(Bar(f"{name} ran to its end", 0.0, 1.0, False, ""))
-            seconds[name] = round(time.monotonic() - begun, 1)
-    title = "spine" if not given.only else "spine-" + "-".join(given.only)
-    return finish(title, bars, save=given.save, extra={"seconds": seconds, "failures": failures})
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main("spine", MEASURES, NEED_DATA))

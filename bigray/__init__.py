@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bigray.artifact import Artifact
-    from bigray.client import AsyncClient, Client
+    from bigray.client import AsyncClient, Client, Gallery
     from bigray.errors import BigrayError, NothingQualified, ServiceError, UserError
     from bigray.pipeline import check, run
     from bigray.predictor import Predictor, open_artifact
@@ -26,6 +26,7 @@ _HOMES = {
     "AsyncClient": ("bigray.client", "AsyncClient"),
     "BigrayError": ("bigray.errors", "BigrayError"),
     "Client": ("bigray.client", "Client"),
+    "Gallery": ("bigray.client", "Gallery"),
     "NothingQualified": ("bigray.errors", "NothingQualified"),
     "Predictor": ("bigray.predictor", "Predictor"),
     "Recipe": ("bigray.recipe", "Recipe"),
@@ -51,6 +52,7 @@ __all__ = [  # noqa: RUF022 - in the order of a run
     "Predictor",
     "Client",
     "AsyncClient",
+    "Gallery",
     "BigrayError",
     "UserError",
     "NothingQualified",

@@ -68,8 +68,10 @@ def _data_paths(recipe: Recipe) -> Iterator[str]:
 
 def _model_paths(recipe: Recipe) -> Iterator[str]:
     # a model name may be a hub's, so only what exists here is taken for a path; it is relative to the working directory
-    for field, value in (("model.name", recipe.model.name), ("model.weights", recipe.model.weights)):
-        if value is None or not _travels(value) or not Path(value).exists():
+    places = {"model.name": recipe.model.name, "model.weights": recipe.model.weights}
+    places |= {f"model.input.{key}": value for key, value in recipe.model.input.items()}
+    for field, value in places.items():
+        if not isinstance(value, str) or not _travels(value) or not Path(value).exists():
             continue
         if ".." in Path(value).parts:
             raise RecipeError(

@@ -122,3 +122,68 @@ def _edits(said: str, truth: str) -> tuple[int, int, int, int]:
     for one in (jiwer.process_words(truth, said), jiwer.process_characters(truth, said)):
         found += [one.substitutions + one.deletions + one.insertions, one.hits + one.substitutions + one.deletions]
     return found[0], found[1], found[2], found[3]
+
+
+def pair_scores(embeddings: np.ndarray, names: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cosines of all pairs of one person and of all pairs of two.
+
+    Args:
+        embeddings: Of length 1, (N, D).
+        names: Who each row is, (N,).
+        same: Number of the row, (N,). A bootstrap may draw a row twice; with itself it makes no pair.
+    """
+    first, second = np.triu_indices(len(names), 1)
+    apart = same[first] != same[second]
+    first, second = first[apart], second[apart]
+    cosines = (embeddings @ embeddings.T)[first, second]
+    _, person = np.unique(names.astype(str), return_inverse=True)
+    genuine = person[first] == person[second]
+    return cosines[genuine], cosines[~genuine]
+
+
+def verification(genuine: np.ndarray, impostor: np.ndarray, threshold: float | None = None) -> dict[str, float]:
+    """Error rates of telling whether two rows are of one person, from `pair_scores`; through scikit-learn.
+
+    ``eer`` is the error rate at the threshold where as many genuine pairs are refused as impostors pass, on the straight
+    lines between the points of the ROC. At ``threshold``: ``false_accept_rate`` of impostors, ``false_reject_rate`` of
+    genuine pairs, and ``verification_accuracy``, 1 - the mean of both, which is the accuracy were there as many genuine
+    pairs as impostors (as in LFW). Without a threshold the accuracy is that at the equal error rate.
+    """
+    from sklearn.metrics import roc_curve
+
+    truth = np.concatenate([np.ones(len(genuine)), np.zeros(len(impostor))])
+    accepted, hits, _ = roc_curve(truth, np.concatenate([genuine, impostor]))
+    # accepted - (1 - hits) rises from -1 to 1 along the curve and is 0 where both errors are equal
+    eer = float(np.interp(0.0, accepted + hits - 1.0, accepted))
+    if threshold is None:
+        return {"eer": eer, "verification_accuracy": 1.0 - eer}
+    false_accepts = float((impostor >= threshold).mean())
+    false_rejects = float((genuine < threshold).mean())
+    return {
+        "eer": eer,
+        "verification_accuracy": 1.0 - (false_accepts + false_rejects) / 2,
+        "false_accept_rate": false_accepts,
+        "false_reject_rate": false_rejects,
+    }
+
+
+def threshold_at(impostor: np.ndarray, rate: float) -> float:
+    """Return the lowest cosine of impostors that at most ``rate`` of them reach or pass."""
+    ordered = np.sort(impostor)[::-1]
+    passing = int(rate * len(ordered))
+    # halfway to the next one down, which must not pass
+    return float((ordered[max(0, passing - 1)] + ordered[min(passing, len(ordered) - 1)]) / 2)
+
+
+def rank_1(embeddings: np.ndarray, names: np.ndarray, same: np.ndarray) -> float:
+    """Return how often the nearest other row is of the same person, over rows that have such a row (closed set).
+
+    Args:
+        embeddings, names, same: As of `pair_scores`.
+    """
+    cosines = embeddings @ embeddings.T
+    cosines[same[:, None] == same[None]] = -np.inf
+    _, person = np.unique(names.astype(str), return_inverse=True)
+    alike = (person[:, None] == person[None]) & np.isfinite(cosines)
+    known = alike.any(1)
+    return float((person[cosines.argmax(1)] == person)[known].mean()) if known.any() else 0.0

@@ -173,8 +173,10 @@ def _stages(this: Run, until: str) -> Results:
 
 
 def _train(this: Run, splits: Any, sample: list[Row]) -> tuple[Artifact, list[dict[str, Any]]]:
+    from bigray.data import sources
+    from bigray.evaluate import answers
     from bigray.models.base import build
-    from bigray.predictor import program
+    from bigray.predictor import Predictor, load_session, program
     from bigray.train import checkpoint, trainer
 
     recipe, folder = this.recipe, _train_folder(this)
@@ -191,8 +193,12 @@ def _train(this: Run, splits: Any, sample: list[Row]) -> tuple[Artifact, list[di
     network.eval()
     (folder / "history.json").write_text(json.dumps(history), encoding="utf-8")
     with create(folder / "dense") as draft:
-        task.save(draft.task_dir)
         plugins.load("bigray.engines", "torch_eager").ENGINE.export(program(task, network), draft.model_dir)
+        if task.settles:
+            rows = sources.take(splits.validation, recipe.compress.evaluation_rows, recipe.seed)
+            session = load_session(task, architecture, "torch_eager", draft.model_dir, recipe.compress.threads)
+            task = task.settled(answers(Predictor(task, session), rows), rows)
+        task.save(draft.task_dir)
         artifact = draft.commit(_manifest(this, architecture, "torch_eager"))
     return artifact, history
 

@@ -62,6 +62,21 @@ class Transcript(Wire):
     """Present when ``return_timestamps`` was asked for."""
 
 
+class Recognition(Wire):
+    """A voice or a face as a vector, and how it compares with those that were sent along."""
+
+    embedding: list[Finite]
+    """Of length 1; the cosine of two is their scalar product."""
+    threshold: Finite | None = None
+    """Cosine that decided, when something was compared."""
+    score: Finite | None = None
+    """Cosine to the ``reference``, -1 to 1."""
+    verified: bool | None = None
+    """Whether that reaches the threshold: the same person."""
+    matches: list[Label] | None = None
+    """Names of the ``gallery`` whose cosine (``score``) reaches the threshold, best first; none is a stranger."""
+
+
 class ClassificationParameters(Wire):
     """Settings of text and image classification."""
 
@@ -85,6 +100,21 @@ class TranscriptionParameters(Wire):
     """Also return when each word was said."""
 
 
+class RecognitionParameters(Wire):
+    """Settings of speaker and face recognition. Without any, the answer is the embedding alone."""
+
+    reference: list[Finite] | list[list[Finite]] | None = None
+    """Verify: the embedding of the person claimed, or several of that person's, whose mean counts."""
+    gallery: dict[str, list[list[Finite]]] | None = None
+    """Identify: name -> embeddings of that person, whose mean counts. It is not kept."""
+    false_accept_rate: Finite | None = Field(None, gt=0, lt=1)
+    """Share of strangers that may pass a verification; the model knows a threshold for some rates. By default 0.01."""
+    threshold: Finite | None = Field(None, ge=-1, le=1)
+    """Cosine that decides, instead of that of a rate."""
+    top_k: int | None = Field(None, ge=1, le=10_000)
+    """Matches at most; by default 5."""
+
+
 @dataclass(frozen=True)
 class Contract:
     """The wire form of one task."""
@@ -104,5 +134,7 @@ CONTRACTS: dict[str, Contract] = {
         Contract("image_classification", "image", ClassificationParameters, TypeAdapter(list[Label])),
         Contract("object_detection", "image", DetectionParameters, TypeAdapter(list[Detection])),
         Contract("automatic_speech_recognition", "audio", TranscriptionParameters, TypeAdapter(Transcript)),
+        Contract("speaker_recognition", "audio", RecognitionParameters, TypeAdapter(Recognition)),
+        Contract("face_recognition", "image", RecognitionParameters, TypeAdapter(Recognition)),
     )
 }

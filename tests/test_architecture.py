@@ -62,8 +62,10 @@ RAY = {
 PLUGINS = {
     "bigray.tasks": (
         "automatic_speech_recognition",
+        "face_recognition",
         "image_classification",
         "object_detection",
+        "speaker_recognition",
         "text_classification",
     ),
     "bigray.engines": ("onnxruntime", "openvino", "torch_eager"),
@@ -78,6 +80,7 @@ PLUGINS = {
         "change_voice",
         "crop",
         "drop_words",
+        "excerpt",
         "flip",
         "gain",
         "mask_spectrum",
@@ -85,7 +88,7 @@ PLUGINS = {
         "scale",
         "swap_words",
     ),
-    "bigray.data.catalogue": ("digits", "rated_sentences", "shapes", "spoken_words"),
+    "bigray.data.catalogue": ("digits", "faces", "rated_sentences", "shapes", "spoken_words", "voices"),
 }
 """Names that stand in recipes and artifacts. Adding one is fine; renaming or removing one breaks files of users."""
 

@@ -60,9 +60,10 @@ def test_model_files_come_along_from_the_working_directory(
     monkeypatch.chdir(tmp_path)
     fill(tmp_path / "nets/small/config.json", "{}")
     fill(tmp_path / "nets/w.safetensors", "w")
-    more = "model: {source: transformers, name: nets/small, weights: nets/w.safetensors}"
+    fill(tmp_path / "nets/find.onnx", "f")
+    more = "model: {source: transformers, name: nets/small, weights: nets/w.safetensors, input: {detector: nets/find.onnx}}"
     bundle.gather(recipe(tmp_path, "train: /shared/a.csv", more), folder)
-    assert contents(folder) == ["nets/small/config.json", "nets/w.safetensors", "recipe.yaml"]
+    assert contents(folder) == ["nets/find.onnx", "nets/small/config.json", "nets/w.safetensors", "recipe.yaml"]
     fill(tmp_path.parent / "outside.safetensors")
     path = recipe(tmp_path, "train: /shared/a.csv", "model: {weights: ../outside.safetensors}")
     with pytest.raises(RecipeError, match=r"model\.weights is '../outside.*outside the working directory"):

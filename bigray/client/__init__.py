@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from bigray.client.aclient import AsyncClient
 from bigray.client.client import Client
+from bigray.client.gallery import Gallery
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["AsyncClient", "Client", "Gallery"]

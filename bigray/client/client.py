@@ -18,7 +18,7 @@ import httpx
 from bigray.client import _wire
 from bigray.client._wire import Media
 from bigray.errors import BigrayError
-from bigray.schemas import Detection, Label, Transcript
+from bigray.schemas import Detection, Label, Recognition, Transcript
 
 
 class Client:
@@ -122,6 +122,36 @@ class Client:
     ) -> Any:
         """Write down what is said in a sound file (bytes or path), or in each of several. Parameters: ``return_timestamps``."""
         return self.predict("automatic_speech_recognition", inputs, model=model, **parameters)
+
+    @overload
+    def speaker_recognition(self, inputs: Media, *, model: str | None = None, **parameters: Any) -> Recognition: ...
+    @overload
+    def speaker_recognition(
+        self, inputs: Sequence[Media], *, model: str | None = None, **parameters: Any
+    ) -> list[Recognition]: ...
+    def speaker_recognition(
+        self, inputs: Media | Sequence[Media], *, model: str | None = None, **parameters: Any
+    ) -> Any:
+        """Turn a voice in a sound file (bytes or path), or each of several, into a vector; compare it with those sent along.
+
+        Parameters: ``reference`` (verify), ``gallery`` (identify), ``false_accept_rate``, ``threshold``, ``top_k``.
+        `bigray.Gallery` keeps the vectors of enrolled people.
+        """
+        return self.predict("speaker_recognition", inputs, model=model, **parameters)
+
+    @overload
+    def face_recognition(self, inputs: Media, *, model: str | None = None, **parameters: Any) -> Recognition: ...
+    @overload
+    def face_recognition(
+        self, inputs: Sequence[Media], *, model: str | None = None, **parameters: Any
+    ) -> list[Recognition]: ...
+    def face_recognition(self, inputs: Media | Sequence[Media], *, model: str | None = None, **parameters: Any) -> Any:
+        """Turn a face in an image (bytes or path), or each of several, into a vector; compare it with those sent along.
+
+        Parameters: ``reference`` (verify), ``gallery`` (identify), ``false_accept_rate``, ``threshold``, ``top_k``.
+        `bigray.Gallery` keeps the vectors of enrolled people.
+        """
+        return self.predict("face_recognition", inputs, model=model, **parameters)
 
     def predict(self, task: str, inputs: Any, *, model: str | None = None, **parameters: Any) -> Any:
         """Ask a model of any task; the methods above are this with types."""

@@ -6,9 +6,15 @@ from typing import Any
 
 from torch import nn
 
-from bigray.models import _cnn_image, _cnn_speech, _cnn_text
+from bigray.models import _cnn_face, _cnn_image, _cnn_speech, _cnn_text, _cnn_voice
 
-_KINDS = {"image": _cnn_image, "speech": _cnn_speech, "text": _cnn_text}
+_KINDS = {
+    "face": _cnn_face,
+    "image": _cnn_image,
+    "speech": _cnn_speech,
+    "text": _cnn_text,
+    "voice": _cnn_voice,
+}
 
 OPTIONS = {kind: module.OPTIONS for kind, module in _KINDS.items()}
 

@@ -116,7 +116,8 @@ def _transformers(architecture: Architecture, pretrained: bool) -> nn.Module:
     auto = getattr(transformers, architecture.name)
     options = dict(architecture.options)
     config = transformers.AutoConfig.for_model(options.pop("model_type"), **_plain(options))
-    if hasattr(config, "_attn_implementation"):
+    kind = auto._model_mapping.get(type(config), None)
+    if getattr(kind, "_supports_sdpa", False):  # WavLM, for one, has only its own
         config._attn_implementation = "sdpa"
     if not (pretrained and architecture.weights):
         return auto.from_config(config)  # type: ignore[no-any-return]
@@ -136,7 +137,13 @@ def _torchvision(architecture: Architecture, pretrained: bool) -> nn.Module:
         raise RecipeError(
             f"model.name: torchvision has no classifier {architecture.name!r}. Known: {', '.join(known)}."
         )
-    network: nn.Module = models.get_model(architecture.name, weights=None, **architecture.options)
+    options = dict(architecture.options)
+    identities = options.pop("identities", None)
+    network: nn.Module = models.get_model(architecture.name, weights=None, **options)
+    if identities:  # one vector for each, which only a loss over embeddings looks at
+        from torch import nn
+
+        network.classes = nn.Linear(options["num_classes"], identities, bias=False)
     if pretrained and architecture.weights:
         weights = architecture.weights
         if Path(locate(weights)).is_file():

@@ -142,6 +142,7 @@ class Replica:
             "engine": manifest.engine,
             "steps": [step.model_dump(mode="json") for step in manifest.steps],
             "labels": state.get("labels"),
+            "thresholds": state.get("thresholds"),
             "version": self.version,
             "created": manifest.created,
             "metrics": manifest.metrics,

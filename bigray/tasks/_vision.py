@@ -6,7 +6,8 @@ Limits are checked on the header, before any pixel is decoded: a 70-byte PNG may
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -130,6 +131,18 @@ def header_size(value: object) -> tuple[int, int] | None:
             return image.height, image.width
     except Exception:  # a broken row is reported by the reader of the data, which knows its file and line
         return None
+
+
+def usual_side(rows: Sequence[Mapping[str, object]], large: int, tiny: int) -> int:
+    """Return the side in pixels that suits images.
+
+    Their own shorter one, to a multiple of 8, when its median is at most ``tiny``; else, and without images, ``large``.
+    """
+    sizes = [size for row in rows[:256] if (size := header_size(row.get("image")))]
+    if not sizes:
+        return large
+    side = statistics.median(min(size) for size in sizes)
+    return max(8, round(side / 8) * 8) if side <= tiny else large
 
 
 def _check_array(value: np.ndarray, pointer: str) -> np.ndarray:

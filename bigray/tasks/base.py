@@ -15,7 +15,8 @@ this contract and no task. One batch lives like this::
 
 What a task learns from its training rows (label names, a tokenizer, the sample rate) is its `State`: frozen data that
 is written next to the weights and read back by replicas. `inputs` names the arrays of a batch that the network takes;
-every other array is a target. Sizes: N rows, T steps in time, C classes.
+the others are targets, or tell `decode` which row a window belongs to, where a task cuts rows into windows (the first
+axis is then the window). Sizes: N rows, T steps in time, C classes.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ class Task(ABC):
     """Input array -> axis -> name of an axis whose size varies; the same name means the same size."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Recipe values this task sets by itself, under the user's own."""
+    settles: ClassVar[bool] = False
+    """Whether `settled` learns anything."""
     model_type: ClassVar[str | None] = None
     """``transformer`` when the network is one; quantizers treat attention with care then."""
 
@@ -173,6 +176,17 @@ class Task(ABC):
 
     def for_scoring(self) -> Wire | None:
         """Parameters of `decode` when answers are scored (detection wants low-scoring boxes too)."""
+        return None
+
+    def settled(self, answers: Sequence[Any], rows: Sequence[Row]) -> Self:
+        """Return this task with what only a trained network can tell, from its answers to validation rows (thresholds).
+
+        Called once, after training, when `settles`.
+        """
+        return self
+
+    def drawn_together(self, row: Row) -> str | None:
+        """Return what a row shares with rows that it is not independent of; a bootstrap draws such rows together."""
         return None
 
     def keep(self, network: nn.Module) -> list[str]:

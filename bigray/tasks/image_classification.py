@@ -8,7 +8,6 @@ https://huggingface.co/docs/inference-providers/tasks/image-classification.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -75,7 +74,7 @@ class ImageClassification(base.Task):
         if model.source == "transformers":
             learned = _processor(model.name)
         elif model.source == "bigray":
-            learned = {"image_size": _usual_size(rows)}
+            learned = {"image_size": _vision.usual_side(rows, LARGE, TINY)}
         learned |= own_options(model.input, known, "model.input") if model.input else {}
         if not 8 <= learned.get("image_size", LARGE) <= 1024:
             raise RecipeError(
@@ -139,15 +138,6 @@ class ImageClassification(base.Task):
             if len(self.state.labels) in (getattr(module, "out_features", None), getattr(module, "out_channels", None))
         ]
         return heads[-1:]
-
-
-def _usual_size(rows: Sequence[Row]) -> int:
-    """Return the side that suits these images: their own, to a multiple of 8, when they are tiny; else `LARGE`."""
-    sizes = [size for row in rows[:256] if (size := _vision.header_size(row.get("image")))]
-    if not sizes:
-        return LARGE
-    side = statistics.median(min(size) for size in sizes)
-    return max(8, round(side / 8) * 8) if side <= TINY else LARGE
 
 
 def _processor(name: str) -> dict[str, Any]:

@@ -50,10 +50,11 @@ def test_every_augmentation_is_known_for_its_field():
         "add_silence",
         "change_speed",
         "change_voice",
+        "excerpt",
         "gain",
         "mask_spectrum",
     ]
-    assert len(plugins.names(augment.PACKAGE)) == 14
+    assert len(plugins.names(augment.PACKAGE)) == 15
 
 
 @pytest.mark.parametrize("name", ["flip", "scale", "crop"])
@@ -199,6 +200,19 @@ def test_gain_speed_and_masks():
     voice = change(row, "change_voice", "audio", stretch=[0.9, 1.1], colour_db=0)["change_voice"]
     assert 0.9 <= voice["stretch"] <= 1.1
     assert voice["colour_db"] == [0, 0, 0, 0]
+
+
+def test_an_excerpt_is_a_stretch_of_the_recording():
+    clean = np.arange(RATE, dtype=np.float32)
+    starts = set()
+    for seed in range(5):
+        piece, rate = change({"audio": (clean, RATE)}, "excerpt", "audio", seed=seed, seconds=[0.25, 0.5])["audio"]
+        assert RATE // 4 <= len(piece) <= RATE // 2
+        assert (np.diff(piece) == 1).all()
+        assert rate == RATE
+        starts.add(float(piece[0]))
+    assert len(starts) > 1
+    assert len(change({"audio": (clean, RATE)}, "excerpt", "audio", seconds=[5, 6])["audio"][0]) == RATE
 
 
 def test_silence_and_short_sounds_pass():

@@ -94,6 +94,33 @@ def test_spoken_words_are_made_once(cache, monkeypatch):
     assert module.ENTRY.rows() == rows
 
 
+def test_voices_have_sentences_and_are_made_once(cache, monkeypatch):
+    pytest.importorskip("espeakng_loader")
+    module = plugins.load(PACKAGE, "voices")
+    monkeypatch.setattr(module, "ACCENTS", ("en-us",))
+    monkeypatch.setattr(module, "VARIANTS", ("m1", "f2"))
+    rows = module.ENTRY.rows()
+    assert len(rows) == 2 * len(module.SENTENCES)
+    assert {row["speaker"] for row in rows} == {"en-us+m1", "en-us+f2"}
+    samples, rate = soundfile.read(io.BytesIO(rows[0]["audio"]))
+    assert rate == 8_000
+    assert 1 < len(samples) / rate < 6
+    monkeypatch.setattr(module, "SENTENCES", ())
+    assert module.ENTRY.rows() == rows
+
+
+def test_drawn_faces_are_of_people(monkeypatch):
+    module = plugins.load(PACKAGE, "faces")
+    monkeypatch.setattr(module, "PEOPLE", 3)
+    rows = module.ENTRY.rows()
+    assert len(rows) == 3 * module.PICTURES
+    assert {row["identity"] for row in rows} == {"person-00", "person-01", "person-02"}
+    pictures = np.stack([np.asarray(Image.open(io.BytesIO(row["image"])), dtype=np.float32) for row in rows])
+    assert pictures.shape[1:] == (48, 48, 3)
+    assert len({row["image"] for row in rows}) == len(rows)
+    assert module.ENTRY.rows() == rows
+
+
 def test_speak_refuses_unknown_voices():
     pytest.importorskip("espeakng_loader")
     from bigray.data.generate import speak

@@ -152,6 +152,16 @@ def test_a_glob_chooses_recordings_by_name(tmp_path):
     assert sorted(row["text"] for row in rows) == ["2", "7"]
 
 
+def test_people_are_the_names_of_folders(tmp_path):
+    voice, face = touch(tmp_path / "voices" / "ann" / "1.flac"), touch(tmp_path / "faces" / "ann" / "1.pgm")
+    touch(tmp_path / "faces" / "ann" / "2.pgm")
+    rows = read("speaker_recognition", train=str(tmp_path / "voices"), group_by="speaker")
+    assert rows == [{"audio": voice, "speaker": "ann"}]
+    assert len(read("face_recognition", train=str(tmp_path / "faces"), group_by="identity")) == 2
+    some = read("face_recognition", train=str(tmp_path / "faces" / "*" / "1.pgm"), format="image_folder")
+    assert some == [{"image": face, "identity": "ann"}]
+
+
 def test_audio_folder_takes_words_from_folders(tmp_path):
     file = touch(tmp_path / "yes" / "0a7c.wav")
     assert read("automatic_speech_recognition", train=str(tmp_path)) == [{"audio": file, "text": "yes"}]

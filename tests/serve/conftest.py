@@ -21,12 +21,16 @@ NAMES = {
     "image_classification": "images",
     "object_detection": "objects",
     "automatic_speech_recognition": "speech",
+    "speaker_recognition": "voices",
+    "face_recognition": "faces",
 }
 ENGINES = {"text_classification": "onnxruntime"}
 MODELS: dict[str, dict[str, Any]] = {
     "text_classification": {"name": "ffnn"},
     "image_classification": {"input": {"image_size": 32}},
     "object_detection": {"input": {"image_size": 64}},
+    "speaker_recognition": {"input": {"window_s": 1.0}},
+    "face_recognition": {"input": {"image_size": 32}},
 }
 
 
@@ -38,6 +42,7 @@ def rows_for(task: Any) -> list[dict[str, Any]]:
     rows = []
     for i in range(12):
         extra = {"label": "abc"[i % 3], "text": "a small word", "labels": ["cat"], "boxes": [[1.0, 2.0, 9.0, 8.0]]}
+        extra |= {"speaker": "abc"[i % 3], "identity": "abc"[i % 3]}
         rows.append({field: extra[field] for field in task.fields if field in extra})
     return rows
 

@@ -15,7 +15,7 @@ from cases import CASES, GOOD_TEXT, Case, b64, check_problem, png
 from conftest import NAMES
 
 from bigray import errors
-from bigray.client import AsyncClient, Client
+from bigray.client import AsyncClient, Client, Gallery
 from bigray.schemas import Detection, Label, Transcript
 
 pytestmark = pytest.mark.cluster
@@ -178,6 +178,22 @@ def test_huggingface_client(service: str, sound: bytes, monkeypatch: pytest.Monk
     assert isinstance(client("automatic_speech_recognition").automatic_speech_recognition(sound).text, str)
     with pytest.raises(hub.errors.HfHubHTTPError, match="text is empty"):
         texts.text_classification(" ")
+
+
+def test_people_are_verified_and_identified(service: str, sound: bytes) -> None:
+    with Client(service) as client:
+        gallery = Gallery()
+        gallery.enrol("ann", client.speaker_recognition([sound]))
+        claim = client.speaker_recognition(sound, reference=gallery["ann"], threshold=0.9)
+        assert (claim.verified, claim.score) == (True, pytest.approx(1.0, abs=1e-4))
+        assert [one.label for one in client.speaker_recognition(sound, gallery=gallery, threshold=0.9).matches] == [
+            "ann"
+        ]
+        with pytest.raises(errors.InvalidInput, match="no threshold for the false-accept rate"):
+            client.speaker_recognition(sound, gallery=gallery)  # this model was never trained
+        with pytest.raises(errors.InvalidInput, match="have 128 numbers"):
+            client.face_recognition(png(), reference=[1.0, 2.0], threshold=0.5)
+        assert len(client.face_recognition(png()).embedding) == 128
 
 
 def test_same_answer_as_in_process(http: httpx.Client, artifacts: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""Recordings, in a folder or named by a glob, whose name or folder says what is spoken.
+"""Recordings, in a folder or named by a glob, whose name or folder says what is spoken, or who speaks.
 
-Without a pattern a row's text is the name of its folder, as in ``SOURCE/yes/0a7c2a8d_0.wav``. With ``options.pattern``
-it comes from the file name: ``(?P<text>\\d)_(?P<speaker>[a-z]+)_\\d+`` reads ``7_jackson_32.wav`` (the Free Spoken
+Without a pattern a row's text (or speaker) is the name of its folder, as in ``SOURCE/yes/0a7c2a8d_0.wav``. With
+``options.pattern`` it comes from the file name: ``(?P<text>\\d)_(?P<speaker>[a-z]+)_\\d+`` reads ``7_jackson_32.wav`` (the Free Spoken
 Digit Dataset) as text "7" by speaker "jackson", so that ``data.group_by: speaker`` works.
 """
 
@@ -57,10 +57,10 @@ class AudioFolder(Reader):
             if pattern is None:
                 if file.parent == root:
                     raise DataError(
-                        f"{path!r} lies in no folder that says its text. Put recordings into one folder per word, give "
-                        "a table (format: audio_table), or set options.pattern."
+                        f"{path!r} lies in no folder that says its {request.named}. Put recordings into one folder for "
+                        f"each {request.named}, give a table (format: audio_table), or set options.pattern."
                     )
-                raw = {"text": file.parent.name}
+                raw = {request.named: file.parent.name}
             else:
                 match = pattern.fullmatch(file.stem)
                 if match is None:

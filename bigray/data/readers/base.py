@@ -51,6 +51,12 @@ class Request:
         group = self.data.group_by
         return (*self.fields, group) if group and group not in self.fields else tuple(self.fields)
 
+    @property
+    def named(self) -> str:
+        """The field that the name of a folder fills: the task's only one besides the media, else ``label``."""
+        others = [field for field in self.fields if field != self.media]
+        return others[0] if len(others) == 1 else "label"
+
     def row(self, raw: Mapping[str, Any], where: str) -> Row:
         """Check one row and bring it into its final form; ``where`` names its place for a person.
 

@@ -1,4 +1,7 @@
-"""A folder per class: ``SOURCE/<class>/<image>``. Give data/train and data/test as sources of their own."""
+"""A folder per class (or person): ``SOURCE/<class>/<image>``. Give data/train and data/test as sources of their own.
+
+A glob may name images one by one, as ``faces/*/[1-8].png``; the class is the folder an image lies in.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,16 @@ class ImageFolder(Reader):
     def read(self, request: Request) -> Iterator[Row]:
         """Yield rows class by class, in the order of names."""
         root = Path(request.source)
+        if root.is_file():  # a glob gives images one by one
+            yield request.row({request.media or "image": str(root), request.named: root.parent.name}, str(root))
+            return
         classes = class_folders(root)
         for folder in classes:
             images = files_in(folder, IMAGE_SUFFIXES)
             if not images:
                 raise DataError(_why_empty(root, folder))
             for image in images:
-                yield request.row({request.media or "image": image, "label": folder.name}, image)
+                yield request.row({request.media or "image": image, request.named: folder.name}, image)
 
 
 def class_folders(root: Path) -> list[Path]:

@@ -1,0 +1,16 @@
+"""Is each task as good as promised, dense and compressed, on real data?
+
+    python -m benchmarks.tasks --data DIR [--only NAME] [--save]
+
+DIR holds real data sets (see ``benchmarks/README.md``). Each measure is a file in ``benchmarks/measures``.
+"""
+
+from __future__ import annotations
+
+from benchmarks.form import main
+
+MEASURES = ("orl", "librispeech")
+NEED_DATA = set(MEASURES)
+
+if __name__ == "__main__":
+    raise SystemExit(main("tasks", MEASURES, NEED_DATA))
