@@ -69,7 +69,7 @@ def _trained_scores(run_folder: Path, rows: list[dict[str, str]]) -> list[list[L
     dense = next(run_folder.glob("train-*/dense"))
     predictor = open_artifact(dense)
     network = build(Artifact.open(dense).manifest.architecture, pretrained=False)
-    best = max(run_folder.glob("train-*/ray_train/checkpoint_*"))
+    best = max(path for path in run_folder.glob("train-*/ray_train/checkpoint_*") if path.is_dir())
     checkpoint.load(best, network)
     network.eval()
     found = []
