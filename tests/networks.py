@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bigray.compress.base import Samples
 from bigray.engines.base import Arrays, Program
 
 TEXT = {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}}
@@ -18,6 +19,24 @@ VOCABULARY = 60
 def task(model_type: str | None = None, field: str = "text") -> Any:
     """What methods ask of a task."""
     return SimpleNamespace(model_type=model_type, contract=SimpleNamespace(field=field))
+
+
+def samples(program: Program, count: int = 12, seed: int = 0) -> Samples:
+    """Rows for methods that look at some: each holds its own arrays, and a class as target."""
+    make: Any = {"input_ids": lambda n: words(1, 9, n), "features": lambda n: sound(1, 41, n)}
+    make = make.get(program.inputs[0], lambda n: pixels(1, program.example[program.inputs[0]].shape[-1], n))
+    rows = [{**make(seed + number), "target": np.array([number % 3])} for number in range(count)]
+
+    def encode(chosen: Any) -> Arrays:
+        return {name: np.concatenate([row[name] for row in chosen]) for name in (*program.inputs, "target")}
+
+    def loss(outputs: Any, batch: Any, smoothing: float = 0.0) -> torch.Tensor:
+        logits = outputs["logits"]
+        if logits.dim() == 2:
+            return nn.functional.cross_entropy(logits, batch["target"], label_smoothing=smoothing)
+        return logits.square().mean()
+
+    return Samples(SimpleNamespace(encode=encode, loss=loss, inputs=program.inputs), rows, rows)  # type: ignore[arg-type]
 
 
 def answer(program: Program, inputs: Arrays) -> Arrays:

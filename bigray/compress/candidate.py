@@ -102,7 +102,7 @@ class Workbench:
         def recover(pruned: nn.Module) -> None:
             job.recover(self.task, pruned, self._network, job.recovery, recipe)
 
-        carry_out(plan, self.task, network, job.calibration, directory, recover)
+        carry_out(plan, self.task, network, job.calibration, directory, recover, job.recovery)
         session = load_session(self.task, self._architecture, plan.engine, directory, recipe.compress.threads)
         try:
             found = answers(Predictor(self.task, session), job.evaluation)
