@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -93,6 +94,59 @@ def bert() -> Program:
 
     network = BertForSequenceClassification(config).eval()
     return Program(network, forward, tuple(TEXT), ("logits",), TEXT, words(2, 9))
+
+
+def encoder(kind: str, layers: int, vocabulary: int = VOCABULARY) -> Program:
+    """A text classifier of transformers: ``bert``, ``roberta`` or ``distilbert``; layers of width 32 that do differ."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 64}
+    if kind == "distilbert":
+        sizes = {"dim": 32, "n_layers": layers, "n_heads": 4, "hidden_dim": 64}
+    config = AutoConfig.for_model(kind, vocab_size=vocabulary, max_position_embeddings=64, num_labels=3, **sizes)
+    network = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if ".layer." in name and parameter.dim() > 1:
+                parameter *= 5  # as built, layers hardly change the stream
+
+    def forward(module: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+        return {"logits": module(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits}
+
+    return Program(network.eval(), forward, tuple(TEXT), ("logits",), TEXT, words(2, 9))
+
+
+def vit() -> Program:
+    """Four layers over 16 patches."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
+    network = ViTForImageClassification(ViTConfig(image_size=32, patch_size=8, num_labels=5, **sizes))
+    program = image(network)
+    return dataclasses.replace(program, forward=lambda module, batch: {"logits": module(batch["pixel_values"]).logits})
+
+
+def wav2vec2() -> Program:
+    """Two convolutions and four layers over sound."""
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
+    convolutions = {"conv_dim": (16, 16), "conv_stride": (5, 4), "conv_kernel": (10, 8), "num_conv_pos_embeddings": 8}
+    network = Wav2Vec2ForCTC(
+        Wav2Vec2Config(vocab_size=12, num_conv_pos_embedding_groups=2, **convolutions, **sizes)  # type: ignore[arg-type]
+    ).eval()
+    values = np.random.default_rng(0).standard_normal((2, 800)).astype(np.float32)
+    return Program(
+        network,
+        lambda module, batch: {"logits": module(batch["input_values"]).logits},
+        ("input_values",),
+        ("logits",),
+        {"input_values": {0: "batch"}},
+        {"input_values": values},
+    )
 
 
 def lstm(cell: str = "lstm", depth: int = 1) -> Program:

@@ -84,6 +84,8 @@ class Method(ABC):
     version: ClassVar[int] = 1
     """Raised when the same knobs would give another result; stored in artifacts."""
     stage: ClassVar[Literal["network", "graph"]]
+    rank: ClassVar[int] = 0
+    """Place among methods of stage ``network``, lowest first: whole layers go before channels, channels before factors."""
     needs_calibration: ClassVar[bool] = False
     needs_recovery: ClassVar[bool] = False
     """Whether further training wins back quality that this method costs."""

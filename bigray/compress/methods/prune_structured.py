@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bigray.compress.base import ConversionError, Method, MethodConfig, Samples, knob
+from bigray.compress.methods import _networks
 from bigray.engines.base import Program
 from bigray.tasks.base import Task
 
@@ -56,6 +57,7 @@ class PruneStructured(Method):
 
     name = "prune_structured"
     stage = "network"
+    rank = 2
     needs_recovery = True
     Config: ClassVar[type[MethodConfig]] = Config
 
@@ -69,16 +71,14 @@ class PruneStructured(Method):
         Raises:
             ConversionError: Nothing could be removed, or the network cannot run with narrower layers.
         """
-        import torch
-
         settings = Config.model_validate(config.model_dump())
         if settings.ratio == 0:
             return
         network = program.network.cpu().eval()
-        batch = {name: torch.from_numpy(program.example[name].copy()) for name in program.inputs}
+        batch = _networks.example(program)
         trainable = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
-        before = _shapes(program, batch)
-        size = sum(parameter.numel() for parameter in network.parameters())
+        before = _networks.shapes(program, batch)
+        size = _networks.size(network)
         modules = [network.get_submodule(name) for name in keep]
         try:
             _remove(program, batch, settings, modules, samples)
@@ -90,25 +90,12 @@ class PruneStructured(Method):
             ) from error
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(trainable[name])
-        if sum(parameter.numel() for parameter in network.parameters()) == size:
+        if _networks.size(network) == size:
             raise ConversionError(
                 f"prune_structured removed nothing at ratio {settings.ratio:g} and round_to {settings.round_to}: the "
                 "network has no group of channels that it may shrink, or all are too narrow. Raise the ratio."
             )
-        try:
-            after = _shapes(program, batch)
-        except RuntimeError as error:
-            raise ConversionError(f"The network cannot run with narrower layers: {error}.") from error
-        if before != after:
-            raise ConversionError(f"Pruning changed the outputs from {before} to {after}.")
-
-
-def _shapes(program: Program, batch: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    import torch
-
-    with torch.inference_mode():
-        outputs = program.forward(program.network, batch)
-    return {name: tuple(value.shape) for name, value in outputs.items()}
+        _networks.require_same_shapes(program, before)
 
 
 def _remove(
