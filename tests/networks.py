@@ -12,6 +12,7 @@ from torch import nn
 
 from bigray.compress.base import Samples
 from bigray.engines.base import Arrays, Program
+from bigray.tasks.base import Vocabulary
 
 TEXT = {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}}
 VOCABULARY = 60
@@ -37,7 +38,10 @@ def samples(program: Program, count: int = 12, seed: int = 0) -> Samples:
             return nn.functional.cross_entropy(logits, batch["target"], label_smoothing=smoothing)
         return logits.square().mean()
 
-    return Samples(SimpleNamespace(encode=encode, loss=loss, inputs=program.inputs), rows, rows)  # type: ignore[arg-type]
+    sizes = [module.num_embeddings for module in program.network.modules() if isinstance(module, nn.Embedding)]
+    known = Vocabulary("input_ids", sizes[0], 3, (0, 1, 3)) if program.inputs[0] == "input_ids" else None
+    fake = SimpleNamespace(encode=encode, loss=loss, inputs=program.inputs, vocabulary=lambda: known)
+    return Samples(fake, rows, rows)  # type: ignore[arg-type]
 
 
 def answer(program: Program, inputs: Arrays) -> Arrays:

@@ -46,7 +46,68 @@ class Skip(Replacement):
         return x
 
 
-KINDS: Mapping[str, type[Replacement]] = {one.kind: one for one in (Skip,)}
+class TrimmedEmbedding(nn.Embedding, Replacement):
+    """An embedding of fewer rows than there are ids: ``table`` says which row an id has.
+
+    ids (...) -> table (ids,) of whole numbers -> weight (rows, width) -> (..., width)
+    """
+
+    kind = "trimmed_embedding"
+    table: torch.Tensor
+
+    def __init__(self, table: torch.Tensor, weight: torch.Tensor, padding_idx: int | None) -> None:
+        super().__init__(weight.shape[0], weight.shape[1], padding_idx=padding_idx, _weight=weight)
+        # 2 bytes per id where they suffice
+        whole = torch.int16 if len(weight) <= torch.iinfo(torch.int16).max else torch.int32
+        self.register_buffer("table", table.to(whole))
+
+    def described(self) -> dict[str, int]:
+        """Return the number of rows, and the one of padding."""
+        padding = {} if self.padding_idx is None else {"padding": self.padding_idx}
+        return {"rows": self.num_embeddings, **padding}
+
+    @classmethod
+    def bare(cls, original: Any, rows: int = 0, padding: int | None = None) -> TrimmedEmbedding:
+        """Make one of ``rows`` rows for as many ids as ``original`` has rows."""
+        weight = torch.zeros(rows, original.embedding_dim)
+        return cls(torch.zeros(original.num_embeddings, dtype=torch.int64), weight, padding)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return the vectors of ids."""
+        return super().forward(self.table[input].long())
+
+
+class LowRank(nn.Sequential, Replacement):
+    """A linear layer, or a convolution of one point, as two of them with fewer channels in between.
+
+    x (..., inputs) -> (..., rank) -> (..., outputs)
+    """
+
+    kind = "low_rank"
+
+    def described(self) -> dict[str, int]:
+        """Return the number of channels in between."""
+        return {"rank": self[0].weight.shape[0]}
+
+    @classmethod
+    def bare(cls, original: Any, rank: int = 1) -> LowRank:
+        """Make one for the place of ``original``.
+
+        Raises:
+            TypeError: ``original`` is neither linear nor a convolution of one point.
+        """
+        biased = original.bias is not None
+        if isinstance(original, nn.Linear):
+            inputs, outputs = original.in_features, original.out_features
+            return cls(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=biased))
+        if isinstance(original, nn.Conv1d | nn.Conv2d) and set(original.kernel_size) == {1} and original.groups == 1:
+            inputs, outputs, stride = original.in_channels, original.out_channels, original.stride
+            first = type(original)(inputs, rank, 1, stride, bias=False)  # type: ignore[arg-type]
+            return cls(first, type(original)(rank, outputs, 1, bias=biased))
+        raise TypeError(f"{type(original).__name__} has no two factors")
+
+
+KINDS: Mapping[str, type[Replacement]] = {one.kind: one for one in (LowRank, Skip, TrimmedEmbedding)}
 
 
 def describe(network: nn.Module) -> dict[str, dict[str, Any]]:
