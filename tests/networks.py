@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -9,7 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from bigray.compress.base import Samples
 from bigray.engines.base import Arrays, Program
+from bigray.tasks.base import Vocabulary
 
 TEXT = {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}}
 VOCABULARY = 60
@@ -18,6 +21,27 @@ VOCABULARY = 60
 def task(model_type: str | None = None, field: str = "text") -> Any:
     """What methods ask of a task."""
     return SimpleNamespace(model_type=model_type, contract=SimpleNamespace(field=field))
+
+
+def samples(program: Program, count: int = 12, seed: int = 0) -> Samples:
+    """Rows for methods that look at some: each holds its own arrays, and a class as target."""
+    make: Any = {"input_ids": lambda n: words(1, 9, n), "features": lambda n: sound(1, 41, n)}
+    make = make.get(program.inputs[0], lambda n: pixels(1, program.example[program.inputs[0]].shape[-1], n))
+    rows = [{**make(seed + number), "target": np.array([number % 3])} for number in range(count)]
+
+    def encode(chosen: Any) -> Arrays:
+        return {name: np.concatenate([row[name] for row in chosen]) for name in (*program.inputs, "target")}
+
+    def loss(outputs: Any, batch: Any, smoothing: float = 0.0) -> torch.Tensor:
+        logits = outputs["logits"]
+        if logits.dim() == 2:
+            return nn.functional.cross_entropy(logits, batch["target"], label_smoothing=smoothing)
+        return logits.square().mean()
+
+    sizes = [module.num_embeddings for module in program.network.modules() if isinstance(module, nn.Embedding)]
+    known = Vocabulary("input_ids", sizes[0], 3, (0, 1, 3)) if program.inputs[0] == "input_ids" else None
+    fake = SimpleNamespace(encode=encode, loss=loss, inputs=program.inputs, vocabulary=lambda: known)
+    return Samples(fake, rows, rows)  # type: ignore[arg-type]
 
 
 def answer(program: Program, inputs: Arrays) -> Arrays:
@@ -74,6 +98,59 @@ def bert() -> Program:
 
     network = BertForSequenceClassification(config).eval()
     return Program(network, forward, tuple(TEXT), ("logits",), TEXT, words(2, 9))
+
+
+def encoder(kind: str, layers: int, vocabulary: int = VOCABULARY) -> Program:
+    """A text classifier of transformers: ``bert``, ``roberta`` or ``distilbert``; layers of width 32 that do differ."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 64}
+    if kind == "distilbert":
+        sizes = {"dim": 32, "n_layers": layers, "n_heads": 4, "hidden_dim": 64}
+    config = AutoConfig.for_model(kind, vocab_size=vocabulary, max_position_embeddings=64, num_labels=3, **sizes)
+    network = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if ".layer." in name and parameter.dim() > 1:
+                parameter *= 5  # as built, layers hardly change the stream
+
+    def forward(module: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+        return {"logits": module(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits}
+
+    return Program(network.eval(), forward, tuple(TEXT), ("logits",), TEXT, words(2, 9))
+
+
+def vit() -> Program:
+    """Four layers over 16 patches."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
+    network = ViTForImageClassification(ViTConfig(image_size=32, patch_size=8, num_labels=5, **sizes))
+    program = image(network)
+    return dataclasses.replace(program, forward=lambda module, batch: {"logits": module(batch["pixel_values"]).logits})
+
+
+def wav2vec2() -> Program:
+    """Two convolutions and four layers over sound."""
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
+    convolutions = {"conv_dim": (16, 16), "conv_stride": (5, 4), "conv_kernel": (10, 8), "num_conv_pos_embeddings": 8}
+    network = Wav2Vec2ForCTC(
+        Wav2Vec2Config(vocab_size=12, num_conv_pos_embedding_groups=2, **convolutions, **sizes)  # type: ignore[arg-type]
+    ).eval()
+    values = np.random.default_rng(0).standard_normal((2, 800)).astype(np.float32)
+    return Program(
+        network,
+        lambda module, batch: {"logits": module(batch["input_values"]).logits},
+        ("input_values",),
+        ("logits",),
+        {"input_values": {0: "batch"}},
+        {"input_values": values},
+    )
 
 
 def lstm(cell: str = "lstm", depth: int = 1) -> Program:

@@ -69,7 +69,14 @@ PLUGINS = {
         "text_classification",
     ),
     "bigray.engines": ("onnxruntime", "openvino", "torch_eager"),
-    "bigray.compress.methods": ("bfloat16", "prune_structured", "quantize_dynamic", "quantize_static"),
+    "bigray.compress.methods": (
+        "bfloat16",
+        "drop_layers",
+        "prune_structured",
+        "quantize_dynamic",
+        "quantize_static",
+        "trim_vocabulary",
+    ),
     "bigray.models": ("cnn", "detector", "ffnn", "rnn"),
     "bigray.data.augment": (
         "add_noise",

@@ -10,7 +10,8 @@ knobs can be checked without them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -19,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from bigray.engines.base import Arrays, Program
 
 if TYPE_CHECKING:
-    from bigray.tasks.base import Task
+    import torch
+
+    from bigray.tasks.base import Row, Task
 
 
 def knob(
@@ -49,6 +52,31 @@ class MethodConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+@dataclass(frozen=True)
+class Samples:
+    """Training rows as methods of stage ``network`` see them."""
+
+    task: Task
+    calibration: Sequence[Row]
+    """Some rows, to take statistics and gradients on."""
+    training: Sequence[Row]
+    """Every row that recovery may train on."""
+
+    def batches(self, method: str, size: int = 16) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield the calibration rows encoded, inputs and targets, ``size`` rows at a time; ``method`` is for the message.
+
+        Raises:
+            ConversionError: There are none.
+        """
+        import torch
+
+        if not self.calibration:
+            raise ConversionError(f"{method} needs calibration rows and got none.")
+        for start in range(0, len(self.calibration), size):
+            batch = self.task.encode(self.calibration[start : start + size])
+            yield {name: torch.from_numpy(value.copy()) for name, value in batch.items()}
+
+
 class Method(ABC):
     """One way to make a model smaller or faster."""
 
@@ -56,6 +84,8 @@ class Method(ABC):
     version: ClassVar[int] = 1
     """Raised when the same knobs would give another result; stored in artifacts."""
     stage: ClassVar[Literal["network", "graph"]]
+    rank: ClassVar[int] = 0
+    """Place among methods of stage ``network``, lowest first: whole layers go before channels, channels before factors."""
     needs_calibration: ClassVar[bool] = False
     needs_recovery: ClassVar[bool] = False
     """Whether further training wins back quality that this method costs."""
@@ -69,8 +99,12 @@ class Method(ABC):
     def suits(self, task: Task, engine: str) -> str | None:
         """Return None when the method can act on this task's networks for this engine, else the reason."""
 
-    def prune(self, program: Program, config: Any, keep: Sequence[str]) -> None:
-        """Change ``program.network`` in place (stage ``network``)."""
+    def prune(self, program: Program, config: Any, keep: Sequence[str], samples: Samples) -> None:
+        """Change ``program.network`` in place (stage ``network``); recovery may follow.
+
+        Raises:
+            ConversionError: Nothing was changed, or the network cannot be changed this way.
+        """
         raise NotImplementedError
 
     def rewrite(self, directory: Path, engine: str, config: Any, calibration: Iterable[Arrays], task: Task) -> None:

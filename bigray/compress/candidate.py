@@ -108,8 +108,16 @@ class Workbench:
         if self._trains(plan):
             # what it will weigh and how fast it will be do not depend on training, which takes most of the time
             with tempfile.TemporaryDirectory(dir=directory.parent) as untrained:
-                carry_out(plan, self.task, copy.deepcopy(self._network), job.calibration, Path(untrained))
-                sketch, _ = self._measure(plan, Path(untrained), seconds=PROBE_S)
+                carry_out(
+                    plan,
+                    self.task,
+                    copy.deepcopy(self._network),
+                    job.calibration,
+                    Path(untrained),
+                    training=job.recovery,
+                )
+                sketch, session = self._measure(plan, Path(untrained), seconds=PROBE_S)
+                session.close()
             if reason := hopeless(sketch, finished(job.directory)):
                 return Trial(number=0, status="skipped", variant=sketch, reason=f"not trained: it {reason}")
         network = copy.deepcopy(self._network)
@@ -117,7 +125,7 @@ class Workbench:
         def recover(pruned: nn.Module) -> None:
             job.recover(self.task, pruned, self._network, job.recovery, recipe)
 
-        carry_out(plan, self.task, network, job.calibration, directory, recover)
+        carry_out(plan, self.task, network, job.calibration, directory, recover, job.recovery)
         variant, session = self._measure(plan, directory)
         scores = self.task.score(answers(Predictor(self.task, session), job.evaluation), job.evaluation)
         session.close()

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bigray import plugins
 from bigray.artifact import Step
-from bigray.compress.base import Method
+from bigray.compress.base import Method, Samples
 from bigray.errors import RecipeError
 from bigray.predictor import program
 from bigray.tasks.base import Row, Task
@@ -70,17 +70,20 @@ def carry_out(
     calibration: Sequence[Row],
     directory: Path,
     recover: Callable[[nn.Module], object] | None = None,
+    training: Sequence[Row] = (),
 ) -> None:
     """Apply a plan to ``network`` (changed in place) and write the engine's files into an empty directory.
 
-    ``recover`` trains the pruned network before export; ``calibration`` are rows for methods that need them.
+    ``recover`` trains the pruned network before export; ``calibration`` are rows for methods that need some, and
+    ``training`` for those that need all (by default the same).
     """
     todo = [(method(one.method), method(one.method).Config.model_validate(one.knobs)) for one in plan.steps]
     keep = task.keep(network)
+    samples = Samples(task, calibration, training or calibration)
     hurt = False
     for kind, config in todo:
         if kind.stage == "network":
-            kind.prune(program(task, network), config, keep)
+            kind.prune(program(task, network), config, keep, samples)
             hurt = hurt or kind.needs_recovery
     if hurt and recover is not None:
         recover(network)

@@ -75,14 +75,17 @@ class Space:
                 key=lambda pair: (_preference(pair[0]), _preference(pair[1])),
             )
         ]
-        pruned = []
-        for share in (0.5, 0.75) if self.network else ():
-            extra = {f"use.{name}": True for name in self.network}
-            knobs = {key: value for name in self.network for key, value in self._start(name, share).items()}
-            pruned += [{**params, **extra, **knobs} for params in plain[:2]]
+        # several network methods are tried one by one first: together, each at half of its range, they would be too much
+        pruned: list[dict[str, Any]] = [
+            {**params, f"use.{name}": True, **self._start(name, share)}
+            for share in (0.5, 0.75)
+            for name in self.network
+            for params in plain[: 2 if len(self.network) == 1 else 1]
+        ]
         bare = [{"engine": engine, f"graph.{engine}": NONE} for engine in sorted(self.graph, key=_preference)[:1]]
         off = {f"use.{name}": False for name in self.network}
-        return [{**off, **params} for params in (*plain[:2], *pruned[:2], *plain[2:], *pruned[2:], *bare)]
+        half = len(pruned) // 2
+        return [{**off, **params} for params in (*plain[:2], *pruned[:half], *plain[2:], *pruned[half:], *bare)]
 
     def _start(self, name: str, share: float) -> dict[str, Any]:
         begin = {}
@@ -123,6 +126,7 @@ def build(settings: Compress, task: Task) -> Space:
             network.append(wanted.name)
         for engine in suited if kind.stage == "graph" else []:
             graph[engine].append(wanted.name)
+    network.sort(key=lambda name: method(name).rank)
     if not engines:
         raise RecipeError(f"compress.engines: none can be used here. {' '.join(left_out)}", pointer="compress.engines")
     return Space(tuple(network), {key: tuple(value) for key, value in graph.items()}, ranges, tuple(left_out))

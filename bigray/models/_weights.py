@@ -5,10 +5,11 @@
     model.safetensors   every parameter and persistent buffer, each stored once
     sizes.json          modules:  module -> attribute -> size, e.g. {"fc1": {"in_features": 64, "out_features": 40}}
                         aliases:  name -> name of the stored tensor that it shares memory with (tied weights)
+                        replaced: module -> what stands in its place, e.g. {"encoder.layer.5": {"kind": "skip"}}
 
-Pruning changes the shapes of tensors and the attributes of modules that repeat them. `load` takes a network as its
-builder made it, gives every module the recorded sizes and every tensor the stored values, and so needs no code of the
-method that pruned.
+Pruning changes the shapes of tensors and the attributes of modules that repeat them, and exchanges modules. `load` takes
+a network as its builder made it, exchanges what is recorded as such, gives every module the recorded sizes and every
+tensor the stored values, and so needs no code of the method that pruned.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bigray.errors import ArtifactError
+from bigray.models import _replacements
 
 WEIGHTS, SIZES = "model.safetensors", "sizes.json"
 ATTRIBUTES = frozenset(
@@ -51,7 +53,8 @@ def save(network: nn.Module, directory: Path) -> None:
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
     save_file(tensors, directory / WEIGHTS)
     sizes = {"modules": {name: found for name, module in network.named_modules() if (found := _sizes(module))}}
-    text = json.dumps({**sizes, "aliases": aliases}, indent=1, sort_keys=True)
+    replaced = {"replaced": _replacements.describe(network)}
+    text = json.dumps({**sizes, "aliases": aliases, **replaced}, indent=1, sort_keys=True)
     (directory / SIZES).write_text(text, encoding="utf-8")
 
 
@@ -63,6 +66,7 @@ def load(network: nn.Module, directory: Path) -> nn.Module:
     """
     stored: dict[str, torch.Tensor] = load_file(directory / WEIGHTS)
     sizes = json.loads((directory / SIZES).read_text(encoding="utf-8"))
+    _replacements.rebuild(network, sizes.get("replaced", {}))
     modules = dict(network.named_modules())
     for name, values in sizes["modules"].items():
         if name not in modules:

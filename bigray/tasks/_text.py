@@ -10,6 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from bigray.errors import InvalidInput, TooLarge
+from bigray.tasks.base import Vocabulary
 
 MAX_CHARACTERS = 100_000
 """Longest text accepted, counted after Unicode normalisation (NFC)."""
@@ -73,6 +74,14 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int, pad_id
         mask[index, : len(row)] = 1
     mask[:, 0] = 1  # a text of no known token still has one position to attend to
     return {"input_ids": ids, "attention_mask": mask}
+
+
+def vocabulary(tokenizer: Tokenizer, pad_id: int) -> Vocabulary:
+    """Describe the ids that `tokenize` returns."""
+    names = (getattr(tokenizer.model, "unk_token", None), UNKNOWN, "<unk>")
+    unknown = next((found for name in names if name and (found := tokenizer.token_to_id(name)) is not None), None)
+    special = {pad_id, *tokenizer.get_added_tokens_decoder()} | ({unknown} if unknown is not None else set())
+    return Vocabulary("input_ids", tokenizer.get_vocab_size(), unknown, tuple(sorted(special)))
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -56,6 +56,20 @@ class Metric:
         return 100.0 * ((dense - candidate) if self.higher_is_better else (candidate - dense))
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """How the rows of a task become token ids."""
+
+    input: str
+    """Name of the array of ids among the task's `inputs`."""
+    size: int
+    """Ids are 0 to size - 1."""
+    unknown: int | None
+    """Id of the token for text that has none of its own; None when the tokenizer spells every text."""
+    special: tuple[int, ...]
+    """Ids of padding and of markers that are no text."""
+
+
 class State(BaseModel):
     """What a task learned from its training rows and its recipe; JSON in the artifact."""
 
@@ -192,6 +206,10 @@ class Task(ABC):
     def keep(self, network: nn.Module) -> list[str]:
         """Return the names of modules whose output width no method may change (the head)."""
         return []
+
+    def vocabulary(self) -> Vocabulary | None:
+        """Return how rows become token ids; None when they do not."""
+        return None
 
     def item_bytes(self, row: Row) -> int:
         """Return how much a row weighs in a batch; rows of about the same weight batch well."""

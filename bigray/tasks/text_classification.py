@@ -20,8 +20,8 @@ from bigray.recipe import Data, Model
 from bigray.schemas import ClassificationParameters, Label, Wire
 from bigray.tasks import base
 from bigray.tasks._labels import check_labels, label_scores, targets
-from bigray.tasks._text import TOKENIZER_FILE, check_text, load_tokenizer, tokenize, train_tokenizer
-from bigray.tasks.base import Batch, Metric, Row
+from bigray.tasks._text import TOKENIZER_FILE, check_text, load_tokenizer, tokenize, train_tokenizer, vocabulary
+from bigray.tasks.base import Batch, Metric, Row, Vocabulary
 
 if TYPE_CHECKING:
     import torch
@@ -132,6 +132,10 @@ class TextClassification(base.Task):
         return [
             name for name, _ in network.named_modules() if name.split(".")[-1] in {"classifier", "head", "out_proj"}
         ]
+
+    def vocabulary(self) -> Vocabulary:
+        """The tokenizer's ids."""
+        return vocabulary(self.tokenizer, self.state.pad_id)
 
     def save(self, directory: Path) -> None:
         """Write task.json and tokenizer.json."""

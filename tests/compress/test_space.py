@@ -5,7 +5,8 @@ import pytest
 
 from bigray.compress import space
 from bigray.errors import RecipeError, UnknownPlugin
-from bigray.recipe import Compress
+from bigray.recipe import Compress, Data
+from tests.tasks import test_image_classification
 from tests.tasks.test_text_classification import prepared
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -43,12 +44,29 @@ def test_first_plans_are_valid_different_and_begin_with_the_best_known(task):
     assert [step.method for step in plans[0].steps] == ["quantize_static"]
 
 
+def test_network_methods_stand_in_order_and_are_first_tried_one_by_one():
+    image = test_image_classification.TASK.prepare(
+        Data(train="x"), test_image_classification.MODEL, test_image_classification.ROWS
+    )
+    found = space.build(settings("prune_structured", "drop_layers", "quantize_static"), image)
+    assert found.network == ("drop_layers", "prune_structured")
+    plans = [found.plan(params) for params in found.first()]
+    assert len({plan.key for plan in plans}) == len(plans)
+    used = [[step.method for step in plan.steps if step.method in found.network] for plan in plans]
+    assert ["drop_layers"] in used
+    assert ["prune_structured"] in used
+    assert max(map(len, used)) == 1
+    both = {key: value for params in found.first() for key, value in params.items()}
+    both |= {"use.prune_structured": True, "use.drop_layers": True}
+    assert [step.method for step in found.plan(both).steps][:2] == ["drop_layers", "prune_structured"]
+
+
 def test_fixed_knobs_and_ranges_of_the_recipe_hold(task):
     wanted = {"name": "prune_structured", "knobs": {"ratio": [0.1, 0.2]}}
     found = space.build(settings(wanted), task)
     assert found.ranges["prune_structured"]["ratio"] == (0.1, 0.2)
     fixed = space.build(settings({"name": "prune_structured", "knobs": {"ratio": 0.4}}), task)
-    params = {"engine": "openvino", "use.prune_structured": True}
+    params = {"engine": "openvino", "use.prune_structured": True, "prune_structured.importance": "taylor"}
     assert fixed.plan(params).steps[0].knobs["ratio"] == 0.4
 
 

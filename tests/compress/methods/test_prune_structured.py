@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,13 +31,17 @@ FAMILIES: dict[str, tuple[Callable[[], Program], list[str]]] = {
 }
 
 
+def prune(program: Program, config: Config, keep: list[str]) -> None:
+    METHOD.prune(program, config, keep, networks.samples(program))
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_smaller_and_the_same_after_saving(name: str, tmp_path: Path) -> None:
     build, keep = FAMILIES[name]
     program = build()
     dense = {key: value.shape for key, value in networks.answer(program, program.example).items()}
     before = networks.parameters(program.network)
-    METHOD.prune(program, Config(ratio=0.5), keep)
+    prune(program, Config(ratio=0.5), keep)
     expected = networks.answer(program, program.example)
     assert {key: value.shape for key, value in expected.items()} == dense
     assert networks.parameters(program.network) < 0.85 * before
@@ -52,7 +57,7 @@ def test_smaller_and_the_same_after_saving(name: str, tmp_path: Path) -> None:
 def test_pruned_networks_export(engine: str, name: str, tmp_path: Path) -> None:
     build, keep = FAMILIES[name]
     program = build()
-    METHOD.prune(program, Config(ratio=0.5), keep)
+    prune(program, Config(ratio=0.5), keep)
     runtime = plugins.load("bigray.engines", engine).ENGINE
     runtime.export(program, tmp_path)
     inputs = networks.words(3, 20) if name == "bert" else networks.pixels(3)
@@ -101,8 +106,9 @@ def _silence_rnn(network: nn.Module) -> None:
     ],
     ids=["bert", "residual", "lstm"],
 )
+@pytest.mark.parametrize("importance", ["magnitude", "taylor", "activation"])
 def test_removing_what_is_idle_changes_nothing(
-    build: Callable[[], Program], silence: Callable[[nn.Module], None], ratio: float
+    build: Callable[[], Program], silence: Callable[[nn.Module], None], ratio: float, importance: Any
 ) -> None:
     program = build()
     with torch.no_grad():
@@ -112,14 +118,14 @@ def test_removing_what_is_idle_changes_nothing(
     keep = ["stem.0", "blocks.0.conv2", "blocks.1.conv2", "head"] if build is networks.residual else ["head"]
     keep = ["classifier", "bert.pooler.dense"] if build is networks.bert else keep
     before = networks.parameters(program.network)
-    METHOD.prune(program, Config(ratio=ratio), keep)
+    prune(program, Config(ratio=ratio, importance=importance), keep)
     assert networks.parameters(program.network) < 0.9 * before
     np.testing.assert_allclose(networks.answer(program, program.example)["logits"], expected, atol=1e-5)
 
 
 def test_heads_go_whole_and_the_stream_stays() -> None:
     program = networks.bert()
-    METHOD.prune(program, Config(ratio=0.5), ["classifier"])
+    prune(program, Config(ratio=0.5), ["classifier"])
     for layer in program.network.bert.encoder.layer:  # type: ignore[union-attr]
         attention = layer.attention.self
         assert attention.query.out_features == attention.all_head_size == 16  # 2 of 4 heads, 8 wide
@@ -130,7 +136,7 @@ def test_heads_go_whole_and_the_stream_stays() -> None:
 
 def test_feed_forward_only_leaves_the_heads() -> None:
     program = networks.bert()
-    METHOD.prune(program, Config(ratio=0.5, parts="feed_forward"), ["classifier"])
+    prune(program, Config(ratio=0.5, parts="feed_forward"), ["classifier"])
     layer = program.network.bert.encoder.layer[0]  # type: ignore[union-attr]
     assert layer.attention.self.query.out_features == 32
     assert layer.intermediate.dense.out_features == 32
@@ -138,7 +144,7 @@ def test_feed_forward_only_leaves_the_heads() -> None:
 
 def test_kept_modules_keep_their_width_and_widths_are_rounded() -> None:
     program = networks.residual()
-    METHOD.prune(program, Config(ratio=0.3, round_to=4), ["head", "blocks.0.conv1"])
+    prune(program, Config(ratio=0.3, round_to=4), ["head", "blocks.0.conv1"])
     widths = [module.out_channels for module in program.network.modules() if isinstance(module, nn.Conv2d)]
     assert program.network.blocks[0].conv1.out_channels == 16  # type: ignore[index,union-attr]
     assert all(width % 4 == 0 for width in widths)
@@ -150,7 +156,7 @@ def test_the_same_network_is_pruned_the_same_way_and_stays_trainable_as_it_was()
     for _ in range(2):
         program = networks.residual()
         program.network.stem.requires_grad_(False)  # type: ignore[union-attr]
-        METHOD.prune(program, Config(ratio=0.4), ["head"])
+        prune(program, Config(ratio=0.4), ["head"])
         frozen = [name for name, parameter in program.network.named_parameters() if not parameter.requires_grad]
         assert frozen
         assert all(name.startswith("stem") for name in frozen)
@@ -162,12 +168,55 @@ def test_the_same_network_is_pruned_the_same_way_and_stays_trainable_as_it_was()
 def test_ratio_zero_does_nothing_and_nothing_to_remove_is_an_error() -> None:
     program = networks.ffnn()
     before = networks.parameters(program.network)
-    METHOD.prune(program, Config(ratio=0.0), [])
+    prune(program, Config(ratio=0.0), [])
     assert networks.parameters(program.network) == before
     with pytest.raises(ConversionError, match="removed nothing"):
-        METHOD.prune(program, Config(ratio=0.5), ["head", "hidden"])
+        prune(program, Config(ratio=0.5), ["head", "hidden"])
     with pytest.raises(ValidationError):
         Config(ratio=0.9)
+
+
+def _unheard(network: nn.Module) -> None:
+    """Give the hidden layer of the bag of words large weights that the head does not listen to, and idle small ones."""
+    network.hidden.weight[:32] *= 50  # type: ignore[union-attr,operator]
+    network.head.weight[:, :32] = 0  # type: ignore[union-attr]
+
+
+def test_gradients_see_what_weights_hide() -> None:
+    changes = {}
+    for importance in ("magnitude", "taylor"):
+        program = networks.ffnn()
+        with torch.no_grad():
+            _unheard(program.network)
+        expected = networks.answer(program, program.example)["logits"]
+        prune(program, Config(ratio=0.5, importance=importance), ["head"])
+        changes[importance] = np.abs(networks.answer(program, program.example)["logits"] - expected).max()
+    assert changes["taylor"] < 1e-5 < changes["magnitude"]
+
+
+def test_activations_are_those_of_the_calibration_rows() -> None:
+    program = networks.ffnn()
+    hidden: nn.Linear = program.network.hidden  # type: ignore[assignment]
+    with torch.no_grad():
+        hidden.bias[:] = torch.linspace(5, 100, 64)
+        hidden.weight[::2] *= 3  # larger weights, yet no larger outputs
+    last = hidden.bias[32:].tolist()
+    prune(program, Config(ratio=0.5, importance="activation"), ["head"])
+    assert program.network.hidden.bias.tolist() == last  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("importance", ["taylor", "activation"])
+def test_weights_survive_the_scoring_and_no_rows_is_an_error(importance: Any) -> None:
+    program = networks.lstm("gru", 2)
+    before = {key: value.clone() for key, value in program.network.state_dict().items()}
+    nothing = networks.samples(program, 0)
+    with pytest.raises(ConversionError, match=f"importance {importance} needs calibration rows"):
+        METHOD.prune(program, Config(ratio=0.5, importance=importance), ["head"], nothing)
+    for key, value in program.network.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+    prune(program, Config(ratio=0.5, importance=importance), ["head"])
+    assert program.network.rnn.hidden_size == 24  # type: ignore[union-attr]
+    assert all(parameter.grad is None for parameter in program.network.parameters())
 
 
 @pytest.mark.slow
@@ -178,5 +227,5 @@ def test_torchvision_networks() -> None:
         network = models.get_model(name, weights=None, num_classes=10)
         program = networks.image(network, 64)
         before = networks.parameters(network)
-        METHOD.prune(program, Config(ratio=0.3), [])
+        prune(program, Config(ratio=0.3), [])
         assert networks.parameters(network) < 0.95 * before, name
