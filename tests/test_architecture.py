@@ -83,6 +83,7 @@ PLUGINS = {
         "scale",
         "swap_words",
     ),
+    "bigray.serve.dialects": ("huggingface", "openai", "openinference"),
     "bigray.data.catalogue": ("digits", "rated_sentences", "shapes", "spoken_words"),
 }
 """Names that stand in recipes and artifacts. Adding one is fine; renaming or removing one breaks files of users."""

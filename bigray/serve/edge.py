@@ -19,6 +19,7 @@ from typing import Any
 from starlette.middleware import Middleware
 
 from bigray.errors import BigrayError, DeadlineExceeded, NotFound, Overloaded, RequestError, ServiceError, TooLarge
+from bigray.serve import doors
 from bigray.serve.problems import CONTENT_TYPE, problem_body, request_id
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
@@ -50,7 +51,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         scope["headers"], identity, declared = _clean(scope["headers"])
-        answer = _Answer(send, identity)
+        answer = _Answer(send, identity, scope["path"])
         if declared is not None and (not declared.isdigit() or len(declared) > 19 or int(declared) > MAX_BODY_BYTES):
             await answer.problem(_too_large())
             return
@@ -71,8 +72,9 @@ class Edge:
 class _Answer:
     """The way back: lets answers pass, rewrites plain-text errors, sends nothing after a refusal."""
 
-    def __init__(self, send: Send, identity: str) -> None:
+    def __init__(self, send: Send, identity: str, path: str) -> None:
         self._send = send
+        self._path = path
         self._identity = identity
         self._started = False
         self._closed = False
@@ -94,9 +96,13 @@ class _Answer:
         if self._started or self._closed:
             return
         self._closed = True
-        body = json.dumps(problem_body(error, self._identity)).encode()
+        dialect = doors.speaking(self._path)
+        if dialect is None:
+            kind, body = CONTENT_TYPE, json.dumps(problem_body(error, self._identity)).encode()
+        else:
+            kind, body = dialect.problem(error, self._identity)
         headers = [
-            (b"content-type", CONTENT_TYPE.encode()),
+            (b"content-type", kind.encode()),
             (b"content-length", str(len(body)).encode()),
             (b"x-request-id", self._identity.encode()),
         ]

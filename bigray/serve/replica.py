@@ -2,9 +2,10 @@
 
 ::
 
-    GET  /models/NAME           what is served: task, engine, compression steps, versions, process
-    GET  /models/NAME/healthz   200 while inferences come to an end
-    POST /models/NAME           predict, in the dialect that the path belongs to
+    GET  /models/NAME                what is served: task, engine, compression steps, versions, process
+    GET  /models/NAME/healthz        200 while inferences come to an end
+    GET  /models/NAME/openapi.json   every path, for machines
+    POST /models/NAME                predict; also at the paths below /v1 and /v2, see bigray.serve.dialects
 
 A replica verifies its artifact, loads it and runs it at several sizes before it is ready. Of the engines only
 torch_eager imports torch.
@@ -23,13 +24,13 @@ import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from bigray import plugins
 from bigray.artifact import MANIFEST, Artifact, Manifest
 from bigray.errors import (
     BigrayError,
@@ -43,9 +44,9 @@ from bigray.errors import (
 from bigray.predictor import Predictor, open_artifact
 from bigray.recipe import Serve
 from bigray.schemas import Wire
-from bigray.serve import limits
+from bigray.serve import doors, limits, openapi
 from bigray.serve.batcher import Answers, Batcher
-from bigray.serve.dialects.base import Call, Dialect
+from bigray.serve.dialects.base import About, Call, Dialect, Question
 from bigray.serve.problems import problem_response, request_id
 
 log = logging.getLogger("ray.serve")
@@ -64,9 +65,7 @@ class Replica:
         self.version = version
         self.settings = settings
         self.contract = predictor.task.contract
-        self.dialects: list[Dialect] = [
-            plugins.load("bigray.serve.dialects", dialect).DIALECT for dialect in plugins.names("bigray.serve.dialects")
-        ]
+        self.about = About(name, self.contract, manifest.engine, version, _seconds(manifest.created))
         self.batcher = Batcher(
             self._infer,
             predictor.task.item_bytes,
@@ -105,12 +104,11 @@ class Replica:
         """Answer one HTTP request. Never raises but for cancellation: what goes wrong becomes a problem document."""
         identity = request_id(request.headers.get("x-request-id"))
         path = request.url.path.removeprefix(request.scope.get("root_path", "")).rstrip("/")
-        dialect = next((dialect for dialect in self.dialects if dialect.matches(path)), None)
+        dialect = doors.below(path)
         try:
             response = await self._route(request, path, dialect)
         except MethodNotAllowed as error:
-            allowed = "GET, HEAD" if path == "/healthz" else "GET, HEAD, POST"
-            response = self._problem(error, identity, dialect, {"allow": allowed})
+            response = self._problem(error, identity, dialect, {"allow": self._allowed(path, dialect)})
         except BigrayError as error:
             response = self._problem(error, identity, dialect)
         except ClientDisconnect:
@@ -168,37 +166,47 @@ class Replica:
             if self.batcher.busy_s > 2 * self.settings.timeout_s:
                 raise Overloaded("An inference does not come to an end; this replica is about to be replaced.")
             return JSONResponse({"status": "ok"})
-        if dialect is None:
-            raise NotFound(f"Model {self.name!r} has no such path. It answers POST and GET at its own address.")
+        if path == "/openapi.json":
+            if not reading:
+                raise MethodNotAllowed("Use GET.")
+            return JSONResponse(openapi.document(self.about, doors.dialects(), f"{doors.PREFIX}{self.name}"))
+        methods = dialect.methods(path, self.about) if dialect is not None else ()
+        if dialect is None or not methods:
+            raise NotFound(
+                f"Model {self.name!r} has no such path. {doors.PREFIX}{self.name}/openapi.json lists its paths."
+            )
+        if ("GET" if reading else request.method) not in methods:
+            raise MethodNotAllowed(f"This path answers {' and '.join(methods)}.")
         if reading:
-            return JSONResponse(self.describe())
-        if request.method != "POST":
-            raise MethodNotAllowed("Use POST to predict, GET to see what is served.")
+            said = dialect.read(path, self.about)
+            return JSONResponse(self.describe()) if said is None else Response(said.body, media_type=said.media_type)
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                return await self._predict(request, dialect)
+                return await self._predict(request, path, dialect)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"No answer within {self.settings.timeout_s:g} s, the limit of this model. Send less, or try later.",
                 retry_after_s=1,
             ) from None
 
-    async def _predict(self, request: Request, dialect: Dialect) -> Response:
+    async def _predict(self, request: Request, path: str, dialect: Dialect) -> Response:
         deadline = time.monotonic() + self.settings.timeout_s
         with self.batcher.arriving():
             headers = request.headers
             limits.check_encoding(headers.get("content-encoding"))
             body = await limits.read_body(request.stream(), headers.get("content-length"), self.settings.max_body_bytes)
-            parts = (body, headers.get("content-type"), self.contract)
+            question = Question(path, headers, body)
             if len(body) <= INLINE_BYTES:
-                call = dialect.parse(*parts)
+                call = dialect.parse(question, self.about)
             else:
-                call = await asyncio.get_running_loop().run_in_executor(self._threads, dialect.parse, *parts)
+                loop = asyncio.get_running_loop()
+                call = await loop.run_in_executor(self._threads, dialect.parse, question, self.about)
         answers = await self.batcher.submit(call.rows, call.parameters, deadline)
         for index, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 raise _of_item(answer, index, call)
-        return Response(dialect.render(answers, call, self.contract), media_type="application/json")
+        reply = dialect.render(answers, call, self.about)
+        return Response(reply.body, media_type=reply.media_type, headers=reply.headers)
 
     def _infer(self, rows: Sequence[dict[str, Any]], parameters: Wire | None) -> Answers:
         """Answer a batch. When it fails, find the rows that cannot be encoded, and run the others without them."""
@@ -222,6 +230,10 @@ class Replica:
             return error
         return None
 
+    def _allowed(self, path: str, dialect: Dialect | None) -> str:
+        methods = dialect.methods(path, self.about) if dialect is not None else ("GET",)
+        return ", ".join(("GET, HEAD" if method == "GET" else method) for method in methods)
+
     def _problem(
         self, error: BigrayError, identity: str, dialect: Dialect | None, headers: dict[str, str] | None = None
     ) -> Response:
@@ -243,6 +255,13 @@ def _log_bug(error: Exception, identity: str) -> None:
     # the frames and the kind, not the message: messages of foreign libraries may quote what was sent
     frames = "".join(traceback.format_tb(error.__traceback__))
     log.error("request %s failed with %s\n%s", identity, type(error).__name__, frames)
+
+
+def _seconds(created: str) -> int:
+    try:
+        return int(datetime.fromisoformat(created).timestamp())
+    except ValueError:
+        return 0
 
 
 def _rss_bytes() -> int:

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bigray import artifact, plugins
 from bigray.models.base import build
 from bigray.predictor import program
 from bigray.recipe import Data, Model, Serve
+from bigray.serve.replica import Replica
 
 SETTINGS = {"max_replicas": 1, "cpus": 0.25, "timeout_s": 20, "max_body_bytes": 1_000_000}
 NAMES = {
@@ -83,6 +85,20 @@ def text_artifact(artifacts: dict[str, Path]) -> Path:
 @pytest.fixture(scope="session")
 def settings() -> Serve:
     return Serve(**SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def replicas(artifacts: dict[str, Path], settings: Serve) -> dict[str, Replica]:
+    """Name -> replica of every task's model, without Ray."""
+    return {name: Replica.open(str(artifacts[task]), name, settings) for task, name in NAMES.items()}
+
+
+@pytest.fixture(scope="session")
+def sound() -> bytes:
+    """Half a second of a tone, as a WAV file."""
+    from bigray.tasks._speech import encode_wav
+
+    return encode_wav(np.sin(np.arange(8000) * 0.2).astype(np.float32), 16_000)
 
 
 @pytest.fixture(scope="package")
