@@ -26,6 +26,7 @@ VERBS = (
     "predict",
     "deploy",
     "status",
+    "keys",
     "submit",
     "jobs",
     "doctor",

@@ -57,10 +57,13 @@ async def read_body(chunks: AsyncIterable[bytes], declared: str | None, max_byte
             raise _body_too_large(max_bytes)
         pieces.append(chunk)
         if len(pieces) > MAX_CHUNKS:
-            raise RequestError(
-                f"The body came in over {MAX_CHUNKS} pieces. Send it in larger ones.", code="too_many_chunks"
-            )
+            raise too_many_chunks()
     return b"".join(pieces)
+
+
+def too_many_chunks() -> RequestError:
+    """Return the refusal of a body in crumbs."""
+    return RequestError(f"The body came in over {MAX_CHUNKS} pieces. Send it in larger ones.", code="too_many_chunks")
 
 
 def _body_too_large(max_bytes: int) -> TooLarge:

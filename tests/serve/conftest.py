@@ -107,12 +107,13 @@ def service(ray_cluster: None, artifacts: dict[str, Path]) -> Iterator[str]:
     from ray import serve
 
     from bigray.serve import config
+    from bigray.serve.listen import Listen
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     try:
-        urls = config.deploy_all({NAMES[task]: folder for task, folder in artifacts.items()}, port=port)
+        urls = config.deploy_all({NAMES[task]: folder for task, folder in artifacts.items()}, listen=Listen(port=port))
         yield urls["texts"].removesuffix("/models/texts")
     finally:
         serve.shutdown()
