@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -37,7 +38,7 @@ from bigray.errors import (
 )
 from bigray.serve import doors, framing, limits
 from bigray.serve.auth import Gate
-from bigray.serve.problems import CONTENT_TYPE, problem_body
+from bigray.serve.problems import CONTENT_TYPE, problem_body, retry_after_s
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 IMPORT_PATH = "bigray.serve.edge:middlewares"
@@ -47,6 +48,8 @@ BODY_IDLE_S, BODY_S = 8.0, 120.0
 """Longest wait for the next piece of a body, and for all of it."""
 _CLOSING = {400, 408, 413, 414, 431}
 """Refusals after which the rest of the request will not be read."""
+
+log = logging.getLogger("ray.serve")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -89,6 +92,15 @@ class Edge:
             if head.declared is not None and head.declared > MAX_BODY_BYTES:
                 raise _too_large()
         except BigrayError as error:
+            # Serve logs what reaches it; what does not is logged here, without query, headers and body
+            log.warning(
+                "refused %s %.200s %d %s %s",
+                _plain(scope["method"]),
+                _plain(scope["path"]),
+                error.status,
+                error.code,
+                head.identity,
+            )
             await answer.problem(error)
             return
         scope["headers"] = head.kept
@@ -164,14 +176,19 @@ class _Answer:
             (b"content-length", str(len(body)).encode()),
             (b"x-request-id", self._identity.encode()),
         ]
-        if error.retry_after_s is not None:
-            headers.append((b"retry-after", str(error.retry_after_s).encode()))
+        if (wait_s := retry_after_s(error)) is not None:
+            headers.append((b"retry-after", str(wait_s).encode()))
         if isinstance(error, Unauthorized):
             headers.append((b"www-authenticate", b"Bearer"))
         if error.status in _CLOSING:
             headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": error.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
+
+
+def _plain(text: str) -> str:
+    """Return text as one line of ASCII, so that nobody can write lines of their own into a log."""
+    return text.encode("unicode_escape").decode("ascii")
 
 
 def _translated(status: int, retry_after: bytes) -> BigrayError:

@@ -6,11 +6,14 @@ read in two ways is refused here, before anything else looks at it.
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bigray.errors import AddressTooLong, Forbidden, HeadersTooLarge, RequestError
+from bigray.serve.deadline import RECEIVED_HEADER
 from bigray.serve.problems import request_id
 
 MAX_HEADERS = 100
@@ -22,9 +25,11 @@ STRIPPED = {
     b"x-request-timeout-seconds",
     b"x-request-disconnect-disabled",
     b"serve-multiplexed-model-id",
+    b"x-bigray-received",
     b"authorization",
 }
-"""Headers not passed on: those by which a caller could steer Serve, and the key, which nobody further in needs."""
+"""Headers not passed on: those by which a caller could steer Serve or bigray, and the key, which nobody further in needs."""
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _SINGLE = (b"content-length", b"transfer-encoding", b"host", b"content-type", b"content-encoding")
 
 
@@ -33,8 +38,9 @@ class Head:
     """A request without its body."""
 
     kept: list[tuple[bytes, bytes]]
-    """Headers to pass on, with ``x-request-id`` set."""
+    """Headers to pass on, ``traceparent`` among them, with ``x-request-id`` and the time of receipt set."""
     identity: str
+    """The caller's request id; without one the id of its trace (W3C Trace Context), else a new one."""
     authorizations: list[bytes]
     single: Mapping[bytes, list[bytes]]
     """Headers that may come once -> their values."""
@@ -54,6 +60,7 @@ class Head:
         authorizations: list[bytes] = []
         single: dict[bytes, list[bytes]] = {name: [] for name in _SINGLE}
         given: str | None = None
+        traced: str | None = None
         size, odd = 0, False
         for name, value in scope["headers"]:
             size += len(name) + len(value)
@@ -62,6 +69,8 @@ class Head:
             if plain == b"x-request-id":
                 given = given or value.decode("latin-1")
                 continue
+            if plain == b"traceparent":
+                traced = _trace_id(value)
             if plain == b"authorization":
                 authorizations.append(value)
             if plain in STRIPPED:
@@ -69,8 +78,9 @@ class Head:
             if plain in single:
                 single[plain].append(value)
             kept.append((name, value))
-        identity = request_id(given)
+        identity = request_id(given or traced)
         kept.append((b"x-request-id", identity.encode()))
+        kept.append((RECEIVED_HEADER.encode(), f"{time.time():.3f}".encode()))
         address_bytes = len(scope.get("raw_path") or scope["path"].encode()) + len(scope.get("query_string", b""))
         version = scope.get("http_version", "1.1")
         count = len(scope["headers"])
@@ -118,6 +128,11 @@ def _name(host: bytes) -> str:
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0].rstrip(".")
+
+
+def _trace_id(traceparent: bytes) -> str | None:
+    match = _TRACEPARENT.fullmatch(traceparent)
+    return match[1].decode() if match else None
 
 
 def _bad_framing(why: str) -> RequestError:
