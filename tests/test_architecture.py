@@ -28,7 +28,7 @@ FLOORS = (
     {"results", "predictor", "data"},
     {"evaluate", "measure"},
     {"train", "compress", "serve"},
-    {"report", "bundle", "cluster", "inventory", "progress", "client"},
+    {"report", "bundle", "cluster", "inventory", "progress", "client", "capacity"},
     {"pipeline", "jobs"},
     {"demo"},
     {"cli"},

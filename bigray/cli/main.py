@@ -27,6 +27,7 @@ VERBS = (
     "deploy",
     "status",
     "keys",
+    "capacity",
     "submit",
     "jobs",
     "doctor",
