@@ -37,7 +37,7 @@ from bigray.errors import (
     Unauthorized,
 )
 from bigray.serve import doors, framing, limits
-from bigray.serve.auth import Gate
+from bigray.serve.auth import Gate, is_health
 from bigray.serve.problems import CONTENT_TYPE, problem_body, retry_after_s
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
@@ -59,6 +59,7 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 def middlewares() -> list[Middleware]:
     """Return what Serve asks for when it starts a proxy."""
+    doors.dialects()  # loaded now, and not while the first caller waits
     keys = os.environ.get(KEYS)
     hosts = os.environ.get(HOSTS)
     return [
@@ -86,7 +87,7 @@ class Edge:
         head = framing.Head.of(scope)
         answer = _Answer(send, head.identity, scope["path"])
         try:
-            head.check(self._hosts)
+            head.check(None if is_health(scope["path"]) else self._hosts)
             if self._gate is not None:
                 self._gate.check(scope["path"], head.authorizations)
             if head.declared is not None and head.declared > MAX_BODY_BYTES:

@@ -168,6 +168,14 @@ def test_other_names_for_this_machine_are_refused(host: str, status: int) -> Non
     assert ask(App(200, "text/plain"), hosts=hosts, headers={"host": host}).status_code == status
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/-/healthz", "/models/x/healthz"])
+def test_load_balancers_ask_for_health_by_any_name(path: str) -> None:
+    hosts = frozenset({"localhost"})
+    assert ask(App(200, "text/plain"), path, hosts=hosts, headers={"host": "10.0.0.7:8000"}).status_code == 200
+    head = framing.Head.of({"headers": [], "path": path, "http_version": "1.0"})
+    head.check(None)
+
+
 def test_slow_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edge, "BODY_IDLE_S", 0.05)
 
