@@ -58,13 +58,14 @@ def run(output: str | Path = "runs/demo") -> list[Results]:
 def _serve(chosen: list[Recipe], console: Console) -> dict[str, str]:
     from bigray.client import Client
     from bigray.serve import config
+    from bigray.serve.listen import Listen
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     answered = {}
     try:
         for recipe in chosen:
             artifact = _folder(recipe) / "artifact"
-            url = config.deploy(artifact, recipe.endpoint, settings=recipe.serve, port=PORT)
+            url = config.deploy(artifact, recipe.endpoint, settings=recipe.serve, listen=Listen(port=PORT))
             console.print(f"{recipe.endpoint} answers at {url}")
         with Client(config.base_url(), timeout_s=60) as client:
             for recipe in chosen:

@@ -18,9 +18,12 @@
     │       ├── Forbidden          forbidden             403
     │       ├── NotFound           not_found             404
     │       ├── MethodNotAllowed   method_not_allowed    405
+    │       ├── SlowRequest        slow_request          408
     │       ├── Conflict           conflict              409
     │       ├── TooLarge           too_large             413
-    │       └── UnsupportedMedia   unsupported_media     415
+    │       ├── AddressTooLong     address_too_long      414
+    │       ├── UnsupportedMedia   unsupported_media     415
+    │       └── HeadersTooLarge    headers_too_large     431
     ├── NothingQualified           nothing_qualified     422    3   no candidate met the budget and was faster
     ├── TrainingFailed             training_failed       500    1
     ├── SearchFailed               search_failed         500    1
@@ -200,6 +203,12 @@ class MethodNotAllowed(RequestError):
     code, status, title = "method_not_allowed", 405, "Method not allowed"
 
 
+class SlowRequest(RequestError):
+    """The request did not arrive within the time allowed."""
+
+    code, status, title = "slow_request", 408, "Request too slow"
+
+
 class Conflict(RequestError):
     """Something of this name exists already."""
 
@@ -212,10 +221,22 @@ class TooLarge(RequestError):
     code, status, title = "too_large", 413, "Too large"
 
 
+class AddressTooLong(RequestError):
+    """The path and query are over a limit."""
+
+    code, status, title = "address_too_long", 414, "Address too long"
+
+
 class UnsupportedMedia(RequestError):
     """The media type, content coding or file format is not accepted here."""
 
     code, status, title = "unsupported_media", 415, "Media type not supported"
+
+
+class HeadersTooLarge(RequestError):
+    """The headers are over a limit, in number or in bytes."""
+
+    code, status, title = "headers_too_large", 431, "Headers too large"
 
 
 class NothingQualified(BigrayError):

@@ -28,7 +28,7 @@ FLOORS = (
     {"results", "predictor", "data"},
     {"evaluate", "measure"},
     {"train", "compress", "serve"},
-    {"report", "bundle", "cluster", "inventory", "probe", "progress", "client"},
+    {"report", "bundle", "cluster", "inventory", "probe", "progress", "client", "capacity"},
     {"pipeline", "jobs"},
     {"demo"},
     {"cli"},
@@ -95,6 +95,7 @@ PLUGINS = {
         "scale",
         "swap_words",
     ),
+    "bigray.serve.dialects": ("huggingface", "openai", "openinference"),
     "bigray.data.catalogue": ("digits", "faces", "rated_sentences", "shapes", "spoken_words", "voices"),
 }
 """Names that stand in recipes and artifacts. Adding one is fine; renaming or removing one breaks files of users."""

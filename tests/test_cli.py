@@ -306,3 +306,24 @@ def test_every_tiny_recipe_runs_to_the_end(ray_cluster: None, run: Run, tmp_path
     if code == 0:
         assert "verdict" in out
         assert (folder / "artifact" / "bigray.json").is_file()
+
+
+def test_keys(run: Run, tmp_path: Path) -> None:
+    file = str(tmp_path / "keys.json")
+    code, key, told = run("keys", "create", "website", "--per-minute", "60", "--file", file)
+    assert code == 0
+    assert key.startswith("bigray_")
+    assert key.strip() not in told
+    listed = run("keys", "list", "--file", file)[1]
+    assert "website" in listed
+    assert key.strip() not in listed
+    assert run("keys", "create", "website", "--file", file)[0] == 2
+    assert run("keys", "revoke", "website", "--file", file) == (0, "revoked website\n", "")
+    code, _, told = run("keys", "revoke", "website", "--file", file)
+    assert (code, "no key 'website'" in told) == (2, True)
+    assert run("keys", "create", "x", "--scope", "root", "--file", file)[0] == 2
+
+
+def test_opening_a_service_to_others_is_refused(run: Run, artifact: Path) -> None:
+    code, _, told = run("deploy", str(artifact), "--name", "a", "--host", "0.0.0.0", "--no-auth")
+    assert (code, "--insecure" in told) == (2, True)

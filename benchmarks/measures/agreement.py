@@ -88,8 +88,9 @@ def _local(folder: Path, rows: list[dict[str, str]]) -> list[list[Label]]:
 
 def _served(folder: Path, name: str, rows: list[dict[str, str]]):  # type: ignore[no-untyped-def]
     from bigray.serve import config
+    from bigray.serve.listen import Listen
 
-    url = config.deploy(folder, name, port=8766)
+    url = config.deploy(folder, name, listen=Listen(port=8766))
     with Client(config.base_url(), timeout_s=60) as client:
         answers = [client.text_classification(row["text"], model=name) for row in rows]
     return answers, httpx.get(url, timeout=10).json()

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from bigray.cli import _listen
+
 
 def command(
     artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="Folder of the artifact, as a run wrote it.")],
@@ -15,14 +17,18 @@ def command(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to serve on; by default this machine, until Ctrl-C.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on, where Serve does not run yet.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port to listen on, where Serve does not run yet.")
-    ] = 8000,
+    host: _listen.Host = "127.0.0.1",
+    port: _listen.Port = 8000,
+    auth: _listen.Auth = None,
+    keys: _listen.KeysFile = None,
+    certfile: _listen.CertFile = None,
+    keyfile: _listen.KeyFile = None,
+    insecure: _listen.Insecure = False,
 ) -> None:
     """Serve a model over HTTP with Ray Serve.
 
-    Replicas, batching and limits are those of its recipe.
+    Replicas, batching and limits are those of its recipe. Other machines are answered only with API keys (see
+    `bigray keys`) and HTTPS, unless --insecure says otherwise.
 
     Example:  bigray deploy runs/reviews/artifact --name reviews
     """
@@ -32,12 +38,13 @@ def command(
     verdict = Artifact.open(artifact).manifest.verdict  # before Ray is imported and a cluster started
     if verdict.get("forced"):
         print(f"bigray: warning: this model did not qualify: {verdict['reason']}", file=sys.stderr)
+    listen = _listen.listen(host, port, auth, keys, certfile, keyfile, insecure)
     from bigray.cluster import cluster
     from bigray.serve import config
 
     if address is not None:
-        print(f"serving {config.deploy(artifact, name, address=address, host=host, port=port)}")
+        print(f"serving {config.deploy(artifact, name, address=address, listen=listen)}")
         return
     with cluster():
-        print(f"serving {config.deploy(artifact, name, host=host, port=port)}  (Ctrl-C ends it)", flush=True)
+        print(f"serving {config.deploy(artifact, name, listen=listen)}  (Ctrl-C ends it)", flush=True)
         _show.until_stopped()

@@ -26,6 +26,8 @@ VERBS = (
     "predict",
     "deploy",
     "status",
+    "keys",
+    "capacity",
     "submit",
     "jobs",
     "doctor",

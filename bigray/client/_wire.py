@@ -6,7 +6,7 @@ import base64
 import json
 import random
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ Media = bytes | str | Path
 """Bytes of a file, or the path of one."""
 
 FIRST_WAIT_S, LONGEST_WAIT_S, LONGEST_RETRY_AFTER_S = 0.25, 8.0, 60.0
+TIMEOUT_HEADER = "x-bigray-timeout-ms"
+"""Tells the service how long the caller still waits."""
+PIECE_BYTES = 256 * 1024
 _RETRIED = {429, 502, 503, 504}
 _RETRIED_FOREIGN = _RETRIED | {404, 408, 500}
 """Statuses retried when the body is no problem document: then a proxy answered (starting, or having lost a replica)."""
@@ -41,8 +44,13 @@ class Request:
 
     method: str
     path: str
-    content: bytes | None = None
+    content: bytes | Path | None = None
+    """A path is read while it is sent, anew for each attempt."""
     headers: dict[str, str] = field(default_factory=dict)
+
+    def headers_for(self, left_s: float) -> dict[str, str]:
+        """Return the headers of an attempt; the service does not begin what comes too late for the caller."""
+        return self.headers | {TIMEOUT_HEADER: str(max(1, int(left_s * 1000)))}
 
 
 @dataclass(frozen=True)
@@ -50,14 +58,17 @@ class Question:
     """A prediction asked for, and how to read its answer."""
 
     contract: Contract
-    content: bytes
+    content: bytes | Path
     content_type: str
     many: bool
     count: int = 1
 
     def request(self, model: str) -> Request:
         """Address it to a model."""
-        return request("POST", model_path(model), self.content, {"content-type": self.content_type})
+        headers = {"content-type": self.content_type}
+        if isinstance(self.content, Path):
+            headers["content-length"] = str(self.content.stat().st_size)
+        return request("POST", model_path(model), self.content, headers)
 
     def read(self, body: bytes) -> Any:
         """Return the typed answer, a list of them for many inputs.
@@ -124,9 +135,9 @@ def question(task: str, inputs: Any, parameters: Mapping[str, Any]) -> Question:
             raise InvalidInput("Inputs of this task are texts.", code="wrong_type")
         values: list[Any] = items
     else:
-        files = [_load(item) for item in items]
         if not many and not given:
-            return Question(contract, files[0], "application/octet-stream", many=False)
+            return Question(contract, _readable(items[0]), "application/octet-stream", many=False)
+        files = [_load(item) for item in items]
         values = [base64.b64encode(file).decode() for file in files]
     body: dict[str, Any] = {"inputs": values if many else values[0]}
     if given:
@@ -148,18 +159,37 @@ def _parameters(contract: Contract, parameters: Mapping[str, Any]) -> dict[str, 
     return given
 
 
-def _load(item: Any) -> bytes:
+def _readable(item: Any) -> bytes | Path:
+    """Return bytes, or the path of a file that can be read."""
     if isinstance(item, bytes):
         return item
     if not isinstance(item, str | Path):
         raise InvalidInput(f"Inputs are bytes or paths of files, not {type(item).__name__}.", code="wrong_type")
     try:
-        return Path(item).read_bytes()
+        with Path(item).open("rb"):
+            return Path(item)
     except OSError as error:
         raise InvalidInput(f"Cannot read {str(item)!r}: {error.strerror or error}.", code="unreadable_file") from None
 
 
-def request(method: str, path: str, content: bytes | None = None, headers: Mapping[str, str] | None = None) -> Request:
+def _load(item: Any) -> bytes:
+    found = _readable(item)
+    try:
+        return found.read_bytes() if isinstance(found, Path) else found
+    except OSError as error:
+        raise InvalidInput(f"Cannot read {str(item)!r}: {error.strerror or error}.", code="unreadable_file") from None
+
+
+def pieces(content: Path) -> Iterator[bytes]:
+    """Read a file for sending, `PIECE_BYTES` at a time."""
+    with content.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+
+
+def request(
+    method: str, path: str, content: bytes | Path | None = None, headers: Mapping[str, str] | None = None
+) -> Request:
     """Return a request with an id of its own, which all its attempts share."""
     return Request(method, path, content, {"x-request-id": str(uuid.uuid4()), **(headers or {})})
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Sized
+from pathlib import Path
 from typing import Any, Self, overload
 
 import httpx
 
 from bigray.client import _wire
+from bigray.client._progress import Bar
 from bigray.client._wire import Media
 from bigray.errors import BigrayError
 from bigray.schemas import Detection, Label, Recognition, Transcript
@@ -162,10 +164,15 @@ class AsyncClient:
         """
         return await self.predict("face_recognition", inputs, model=model, **parameters)
 
-    async def predict(self, task: str, inputs: Any, *, model: str | None = None, **parameters: Any) -> Any:
-        """Ask a model of any task; the methods above are this with types."""
+    async def predict(
+        self, task: str, inputs: Any, *, model: str | None = None, timeout_s: float | None = None, **parameters: Any
+    ) -> Any:
+        """Ask a model of any task; the methods above are this with types.
+
+        ``timeout_s`` replaces the client's own for this call, here and in those methods.
+        """
         asked = _wire.question(task, inputs, parameters)
-        response = await self._send(asked.request(model or await self._choose(task)))
+        response = await self._send(asked.request(model or await self._choose(task)), timeout_s)
         return asked.read(response.content)
 
     async def batch(
@@ -176,49 +183,67 @@ class AsyncClient:
         model: str | None = None,
         concurrency: int = 8,
         on_progress: Callable[[int], None] | None = None,
+        progress: bool = False,
+        timeout_s: float | None = None,
         **parameters: Any,
     ) -> list[Any]:
         """Answer many inputs, ``concurrency`` requests at a time, in order.
 
-        An input that fails does not stop the others: its `BigrayError` stands in its place. ``on_progress`` is told the
-        number of inputs done.
+        An input that fails does not stop the others: its `BigrayError` stands in its place. Inputs are taken as they are
+        needed, so they may be more than memory holds. ``on_progress`` is told the number of inputs done; ``progress``
+        draws a bar on stderr. ``timeout_s`` is for each input.
         """
         model = model or await self._choose(task)
-        todo = list(inputs)
-        answers: list[Any] = [None] * len(todo)
-        queue = iter(enumerate(todo))
-        done = 0
+        answers: dict[int, Any] = {}
+        failed = 0
+        bar = Bar(len(inputs) if isinstance(inputs, Sized) else None) if progress else None
+        queue = iter(enumerate(inputs))
 
         async def work() -> None:
-            nonlocal done
+            nonlocal failed
             for index, item in queue:
                 try:
-                    answers[index] = await self.predict(task, item, model=model, **parameters)
+                    answers[index] = await self.predict(task, item, model=model, timeout_s=timeout_s, **parameters)
                 except BigrayError as error:
                     answers[index] = error
-                done += 1
+                    failed += 1
                 if on_progress is not None:
-                    on_progress(done)
+                    on_progress(len(answers))
+                if bar is not None:
+                    bar(len(answers), failed)
 
-        await asyncio.gather(*(work() for _ in range(min(concurrency, len(todo)))))
-        return answers
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(concurrency):
+                    tasks.create_task(work())
+        except BaseExceptionGroup as group:  # an error of the iterator, or a bug: as it came
+            raise group.exceptions[0] from None
+        finally:
+            if bar is not None:
+                bar.close()
+        return [answers[index] for index in range(len(answers))]
 
     async def _choose(self, task: str) -> str:
         if task not in self._chosen:
             self._chosen[task] = _wire.only_model(task, await self.models())
         return self._chosen[task]
 
-    async def _send(self, request: _wire.Request) -> httpx.Response:
-        until = time.monotonic() + self.timeout_s
+    async def _send(self, request: _wire.Request, timeout_s: float | None = None) -> httpx.Response:
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        until = time.monotonic() + timeout_s
         for attempt in range(1, self.retries + 2):
             response = None
             left_s = max(0.001, until - time.monotonic())
             try:
                 response = await self._http.request(
-                    request.method, request.path, content=request.content, headers=request.headers, timeout=left_s
+                    request.method,
+                    request.path,
+                    content=_content(request),
+                    headers=request.headers_for(left_s),
+                    timeout=left_s,
                 )
             except httpx.TransportError as lost:
-                error = _wire.transport_failure(lost, request, self.timeout_s)
+                error = _wire.transport_failure(lost, request, timeout_s)
             else:
                 failed = _wire.failure(response, request)
                 if failed is None:
@@ -229,3 +254,12 @@ class AsyncClient:
                 raise error
             await asyncio.sleep(wait_s)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _content(request: _wire.Request) -> bytes | AsyncIterator[bytes] | None:
+    return _pieces(request.content) if isinstance(request.content, Path) else request.content
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    for piece in _wire.pieces(path):
+        yield piece

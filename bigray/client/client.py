@@ -9,13 +9,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
 from typing import Any, Self, overload
 
 import httpx
 
 from bigray.client import _wire
+from bigray.client._progress import Bar
 from bigray.client._wire import Media
 from bigray.errors import BigrayError
 from bigray.schemas import Detection, Label, Recognition, Transcript
@@ -153,10 +157,15 @@ class Client:
         """
         return self.predict("face_recognition", inputs, model=model, **parameters)
 
-    def predict(self, task: str, inputs: Any, *, model: str | None = None, **parameters: Any) -> Any:
-        """Ask a model of any task; the methods above are this with types."""
+    def predict(
+        self, task: str, inputs: Any, *, model: str | None = None, timeout_s: float | None = None, **parameters: Any
+    ) -> Any:
+        """Ask a model of any task; the methods above are this with types.
+
+        ``timeout_s`` replaces the client's own for this call, here and in those methods.
+        """
         asked = _wire.question(task, inputs, parameters)
-        return asked.read(self._send(asked.request(model or self._choose(task))).content)
+        return asked.read(self._send(asked.request(model or self._choose(task)), timeout_s).content)
 
     def batch(
         self,
@@ -166,27 +175,47 @@ class Client:
         model: str | None = None,
         concurrency: int = 8,
         on_progress: Callable[[int], None] | None = None,
+        progress: bool = False,
+        timeout_s: float | None = None,
         **parameters: Any,
     ) -> list[Any]:
         """Answer many inputs, ``concurrency`` requests at a time, in order.
 
-        An input that fails does not stop the others: its `BigrayError` stands in its place. ``on_progress`` is told the
-        number of inputs done.
+        An input that fails does not stop the others: its `BigrayError` stands in its place. Inputs are taken as they are
+        needed, so they may be more than memory holds. ``on_progress`` is told the number of inputs done; ``progress``
+        draws a bar on stderr. ``timeout_s`` is for each input.
         """
         model = model or self._choose(task)
 
         def one(item: Any) -> Any:
             try:
-                return self.predict(task, item, model=model, **parameters)
+                return self.predict(task, item, model=model, timeout_s=timeout_s, **parameters)
             except BigrayError as error:
                 return error
 
+        answers: list[Any] = []
+        failed = 0
+        bar = Bar(len(inputs) if isinstance(inputs, Sized) else None) if progress else None
+        running: deque[Future[Any]] = deque()
+        todo = iter(inputs)
         with ThreadPoolExecutor(concurrency) as pool:
-            answers = []
-            for answer in pool.map(one, inputs):
-                answers.append(answer)
-                if on_progress is not None:
-                    on_progress(len(answers))
+            try:
+                while True:
+                    # one input more than there are threads, so that none waits for the next
+                    running += [pool.submit(one, item) for item in islice(todo, concurrency + 1 - len(running))]
+                    if not running:
+                        break
+                    answers.append(running.popleft().result())
+                    failed += isinstance(answers[-1], BigrayError)
+                    if on_progress is not None:
+                        on_progress(len(answers))
+                    if bar is not None:
+                        bar(len(answers), failed)
+            finally:
+                for future in running:
+                    future.cancel()
+                if bar is not None:
+                    bar.close()
         return answers
 
     def _choose(self, task: str) -> str:
@@ -194,17 +223,22 @@ class Client:
             self._chosen[task] = _wire.only_model(task, self.models())
         return self._chosen[task]
 
-    def _send(self, request: _wire.Request) -> httpx.Response:
-        until = time.monotonic() + self.timeout_s
+    def _send(self, request: _wire.Request, timeout_s: float | None = None) -> httpx.Response:
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        until = time.monotonic() + timeout_s
         for attempt in range(1, self.retries + 2):
             response = None
             left_s = max(0.001, until - time.monotonic())
             try:
                 response = self._http.request(
-                    request.method, request.path, content=request.content, headers=request.headers, timeout=left_s
+                    request.method,
+                    request.path,
+                    content=_content(request),
+                    headers=request.headers_for(left_s),
+                    timeout=left_s,
                 )
             except httpx.TransportError as lost:
-                error = _wire.transport_failure(lost, request, self.timeout_s)
+                error = _wire.transport_failure(lost, request, timeout_s)
             else:
                 failed = _wire.failure(response, request)
                 if failed is None:
@@ -215,3 +249,7 @@ class Client:
                 raise error
             time.sleep(wait_s)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _content(request: _wire.Request) -> bytes | Iterator[bytes] | None:
+    return _wire.pieces(request.content) if isinstance(request.content, Path) else request.content

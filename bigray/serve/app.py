@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ray import serve
+from ray.serve import metrics
 from ray.serve.config import BackpressureConfig
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +19,7 @@ from bigray.artifact import Artifact
 from bigray.errors import RecipeError
 from bigray.recipe import Name, Serve
 from bigray.serve.index import Index
+from bigray.serve.observe import PrometheusMeter
 from bigray.serve.replica import Replica
 
 UPSCALE_DELAY_S, DOWNSCALE_DELAY_S = 5.0, 120.0
@@ -50,7 +52,8 @@ class Model:
     """One replica of one model."""
 
     def __init__(self, artifact: str, name: str, settings: dict[str, Any]) -> None:
-        self._replica = Replica.open(artifact, name, Serve.model_validate(settings))
+        meter = PrometheusMeter(name, metrics)
+        self._replica = Replica.open(artifact, name, Serve.model_validate(settings), meter)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request."""

@@ -7,13 +7,15 @@
                │  └ given up or expired: dropped└ a batch that fails is taken apart; only the bad input fails
                └ full: Overloaded
 
-When nothing else is on its way an input runs at once; otherwise it waits up to ``wait_s`` for company. Inputs of about
+A request that could not be answered before its deadline, going by how long rows took lately, is refused at once instead
+of waiting for nothing. When nothing else is on its way an input runs at once; otherwise it waits up to ``wait_s`` for company. Inputs of about
 the same weight share a batch, since the heaviest decides how long all take. No Ray, no web framework.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,7 @@ from typing import Any
 
 from bigray.errors import Overloaded
 from bigray.schemas import Wire
+from bigray.serve.observe import Meter, NoMeter
 
 Answers = list[Any]
 """One answer per row; an exception stands for a row that failed."""
@@ -30,6 +33,9 @@ Answer = Callable[[Sequence[dict[str, Any]], Wire | None], Answers]
 
 WEIGHT_RATIO = 4.0
 """The heaviest input of a batch weighs at most this many times the lightest."""
+
+NEWEST = 0.2
+"""Weight of the newest inference in the mean time per row."""
 
 
 @dataclass(eq=False)
@@ -40,6 +46,7 @@ class _Item:
     deadline: float
     """On the clock of `time.monotonic`."""
     future: asyncio.Future[Any] = field(repr=False)
+    since: float = field(default_factory=time.monotonic)
 
     @property
     def dead(self) -> bool:
@@ -55,6 +62,7 @@ class Batcher:
         max_size: Rows in one batch.
         wait_s: Longest wait for company.
         max_waiting: Rows in the queue; a request that would pass it is refused, unless the queue is empty.
+        meter: Told of each inference.
     """
 
     def __init__(
@@ -65,12 +73,16 @@ class Batcher:
         max_size: int,
         wait_s: float,
         max_waiting: int,
+        meter: Meter | None = None,
     ) -> None:
         self._answer = answer
         self._weigh = weigh
         self._max_size = max_size
         self._wait_s = wait_s
         self._max_waiting = max_waiting
+        self._meter = meter or NoMeter()
+        self._row_s = 0.0
+        """Seconds per row, the mean of the last inferences, newer ones weighing more."""
         self._waiting: list[_Item] = []
         self._arriving = 0
         self._changed = asyncio.Event()
@@ -98,18 +110,29 @@ class Batcher:
         """Wait for the answers, one per row. Cancelling it takes the rows that have not begun out of the queue.
 
         Raises:
-            Overloaded: The queue is full.
+            Overloaded: The queue is full, or too long for an answer before the deadline.
         """
         self._start()
         if self._waiting and len(self._waiting) + len(rows) > self._max_waiting:
             self._waiting = [item for item in self._waiting if not item.dead]
             if self._waiting and len(self._waiting) + len(rows) > self._max_waiting:
                 raise Overloaded(f"{len(self._waiting)} inputs are waiting already. Try again later.", retry_after_s=1)
+        behind_s = self.expected_s(len(rows))
+        if self._waiting and time.monotonic() + behind_s > deadline:
+            raise Overloaded(
+                f"An answer would take about {behind_s:.1f} s, longer than this request may wait. Try again later.",
+                retry_after_s=math.ceil(behind_s),
+            )
         loop = asyncio.get_running_loop()
         items = [_Item(row, parameters, self._weigh(row), deadline, loop.create_future()) for row in rows]
         self._waiting += items
         self._changed.set()
         return list(await asyncio.gather(*(item.future for item in items)))
+
+    def expected_s(self, more: int = 0) -> float:
+        """Return about how long it takes until ``more`` rows that come now are answered."""
+        living = sum(not item.dead for item in self._waiting)
+        return (living + more) * self._row_s
 
     def close(self) -> None:
         """Stop the worker; rows still waiting are given up."""
@@ -137,7 +160,7 @@ class Batcher:
             batch = [item for item in batch if not item.dead]
             if not batch:
                 continue
-            self._busy_since = time.monotonic()
+            self._busy_since = began = time.monotonic()
             try:
                 rows = [item.row for item in batch]
                 answers = await loop.run_in_executor(self._thread, self._answer, rows, batch[0].parameters)
@@ -145,9 +168,17 @@ class Batcher:
                 answers = [error] * len(batch)
             finally:
                 self._busy_since = None
+            self._note(batch, began)
             for item, answer in zip(batch, answers, strict=True):
                 if not item.future.done():
                     item.future.set_result(answer)
+
+    def _note(self, batch: list[_Item], began: float) -> None:
+        took_s = time.monotonic() - began
+        row_s = took_s / len(batch)
+        self._row_s = row_s if self._row_s == 0.0 else (1 - NEWEST) * self._row_s + NEWEST * row_s
+        waited_s = began - min(item.since for item in batch)
+        self._meter.batch(len(batch), sum(item.weight for item in batch), waited_s * 1000, took_s * 1000)
 
     async def _company(self) -> None:
         """Return when the batch is full, nobody else is on the way, or ``wait_s`` has passed."""

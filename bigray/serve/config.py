@@ -20,14 +20,11 @@ from ray.serve.schema import ServeDeploySchema
 from bigray.artifact import Artifact
 from bigray.errors import NotFound, RecipeError, ServiceError
 from bigray.recipe import Serve
-from bigray.serve import edge
 from bigray.serve.app import IndexArgs, ServeArgs, build, index
 from bigray.serve.index import APPLICATION
+from bigray.serve.listen import LOCAL, Listen
 
-HOST, PORT = "127.0.0.1", 8000
-"""Where proxies listen by default: this machine only."""
 ROUTE_TIMEOUT_S = 15.0
-_ENVIRONMENT = {edge.CALLBACK: edge.IMPORT_PATH}
 
 
 def deploy(
@@ -36,8 +33,7 @@ def deploy(
     *,
     settings: Serve | None = None,
     address: str | None = None,
-    host: str = HOST,
-    port: int = PORT,
+    listen: Listen = LOCAL,
 ) -> str:
     """Serve an artifact and return its URL once it answers; a model of that name is replaced without a gap.
 
@@ -46,14 +42,14 @@ def deploy(
         name: Name in the URL.
         settings: Replicas, queues and batches; by default those of the recipe in the artifact.
         address: Ray cluster to join; by default the one this process is in, else a running one, else a new local one.
-        host: Address to listen on, when Serve does not run yet.
-        port: Port to listen on, when Serve does not run yet.
+        listen: Where to listen and whom to let in, when Serve does not run yet.
 
     Raises:
+        UserError: ``unsafe_exposure``, see `Listen.check`.
         ArtifactError, ArtifactCorrupt: Found before anything is started.
         ServiceError: The model did not become ready.
     """
-    return deploy_all({name: artifact}, settings=settings, address=address, host=host, port=port)[name]
+    return deploy_all({name: artifact}, settings=settings, address=address, listen=listen)[name]
 
 
 def deploy_all(
@@ -61,10 +57,10 @@ def deploy_all(
     *,
     settings: Serve | None = None,
     address: str | None = None,
-    host: str = HOST,
-    port: int = PORT,
+    listen: Listen = LOCAL,
 ) -> dict[str, str]:
     """Serve several artifacts (name -> folder), started side by side; return name -> URL. Otherwise as `deploy`."""
+    listen.check()
     over = settings.model_dump(mode="json") if settings is not None else {}
     targets = []
     for name, artifact in models.items():
@@ -72,7 +68,7 @@ def deploy_all(
         Artifact.open(folder)
         application = build(ServeArgs(artifact=str(folder), name=name, settings=over))
         targets.append(serve.RunTarget(application, name, f"/models/{name}"))
-    start(address=address, host=host, port=port)
+    start(address=address, listen=listen)
     if APPLICATION not in serve.status().applications:
         targets.append(serve.RunTarget(index(IndexArgs()), APPLICATION, "/"))
     try:
@@ -86,7 +82,22 @@ def deploy_all(
     urls = {name: f"{base_url()}/models/{name}" for name in models}
     for url in urls.values():
         _wait_for_route(url)
+    if listen.keys is not None:
+        _check_locked()
     return urls
+
+
+def _check_locked() -> None:
+    # where Serve ran before, it was not started with our keys; better to say so than to be open
+    if _get(f"{base_url()}/models").status_code != 401:
+        raise ServiceError(
+            "Serve runs already and was started without API keys: its models answer everybody. Stop it, then deploy."
+        )
+
+
+def _get(url: str) -> httpx.Response:
+    # only ever asked on this machine, where a certificate's name does not fit
+    return httpx.get(url, timeout=ROUTE_TIMEOUT_S, verify=False)
 
 
 def _wait_for_route(url: str) -> None:
@@ -94,7 +105,7 @@ def _wait_for_route(url: str) -> None:
     until = time.monotonic() + ROUTE_TIMEOUT_S
     while True:
         try:
-            if httpx.get(f"{url}/healthz", timeout=ROUTE_TIMEOUT_S).is_success:
+            if _get(f"{url}/healthz").is_success:
                 return
         except httpx.TransportError:
             pass
@@ -103,14 +114,20 @@ def _wait_for_route(url: str) -> None:
         time.sleep(0.1)
 
 
-def start(*, address: str | None = None, host: str = HOST, port: int = PORT) -> None:
+def start(*, address: str | None = None, listen: Listen = LOCAL) -> None:
     """Start Serve with bigray's edge in its proxies, or join it where it runs already."""
+    listen.check()
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False)
     serve.start(
         proxy_location="EveryNode",
-        http_options=HTTPOptions(host=host, port=port),
-        controller_options=ControllerOptions(runtime_env={"env_vars": _ENVIRONMENT}),
+        http_options=HTTPOptions(
+            host=listen.host,
+            port=listen.port,
+            ssl_keyfile=str(listen.keyfile.resolve()) if listen.keyfile else None,
+            ssl_certfile=str(listen.certfile.resolve()) if listen.certfile else None,
+        ),
+        controller_options=ControllerOptions(runtime_env={"env_vars": listen.environment()}),
     )
 
 
@@ -138,11 +155,11 @@ def base_url() -> str:
 
     http = _get_global_client().http_config
     host = "127.0.0.1" if http.host in {"0.0.0.0", "::", None} else http.host
-    return f"http://{host}:{http.port}"
+    return f"{'https' if http.ssl_certfile else 'http'}://{f'[{host}]' if ':' in host else host}:{http.port}"
 
 
 def config_for(
-    models: dict[str, str], *, settings: dict[str, dict[str, Any]] | None = None, host: str = HOST, port: int = PORT
+    models: dict[str, str], *, settings: dict[str, dict[str, Any]] | None = None, listen: Listen = LOCAL
 ) -> dict[str, Any]:
     """Return a Serve config (for ``serve deploy`` or KubeRay's serveConfigV2) of models: name -> artifact folder."""
     applications = [_application(APPLICATION, "/", "index", {})]
@@ -153,8 +170,8 @@ def config_for(
         applications.append(_application(name, f"/models/{name}", "build", args))
     config = {
         "proxy_location": "EveryNode",
-        "http_options": {"host": host, "port": port},
-        "controller_options": {"runtime_env": {"env_vars": dict(_ENVIRONMENT)}},
+        "http_options": {"host": listen.host, "port": listen.port},
+        "controller_options": {"runtime_env": {"env_vars": listen.environment()}},
         "applications": applications,
     }
     check_config(config)

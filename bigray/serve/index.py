@@ -6,7 +6,7 @@
     GET /models    {"object": "list", "data": [{"id", "object", "task", "engine", "status", "url", ...}]}
     GET /healthz   200
 
-Every other path is answered 404 as a problem document, so whatever is not a problem document did not come from bigray.
+Every other path is answered 404 in the dialect it belongs to, a problem document where it belongs to none.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bigray.errors import BigrayError, MethodNotAllowed, NotFound, ServiceError
+from bigray.serve import doors
 from bigray.serve.problems import problem_response, request_id
 
 CACHE_S = 1.0
@@ -45,7 +46,8 @@ class Index:
             response = await self._route(request)
         except BigrayError as error:
             allowed = {"allow": "GET, HEAD"} if isinstance(error, MethodNotAllowed) else None
-            response = problem_response(error, identity, allowed)
+            dialect = doors.speaking(request.url.path)
+            response = problem_response(error, identity, allowed, dialect.problem(error, identity) if dialect else None)
         except Exception:
             response = problem_response(ServiceError("The list of models cannot be read now."), identity)
         if "x-request-id" not in request.headers:

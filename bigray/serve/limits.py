@@ -10,10 +10,13 @@ from __future__ import annotations
 import binascii
 import json
 import math
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from bigray.errors import InvalidInput, RequestError, TooLarge, UnsupportedMedia
+from bigray.schemas import Wire
 
 MAX_ITEMS = 256
 """Inputs in one request."""
@@ -54,10 +57,13 @@ async def read_body(chunks: AsyncIterable[bytes], declared: str | None, max_byte
             raise _body_too_large(max_bytes)
         pieces.append(chunk)
         if len(pieces) > MAX_CHUNKS:
-            raise RequestError(
-                f"The body came in over {MAX_CHUNKS} pieces. Send it in larger ones.", code="too_many_chunks"
-            )
+            raise too_many_chunks()
     return b"".join(pieces)
+
+
+def too_many_chunks() -> RequestError:
+    """Return the refusal of a body in crumbs."""
+    return RequestError(f"The body came in over {MAX_CHUNKS} pieces. Send it in larger ones.", code="too_many_chunks")
 
 
 def _body_too_large(max_bytes: int) -> TooLarge:
@@ -242,3 +248,39 @@ def check_media(data: bytes, kind: Media, pointer: str = "/inputs") -> bytes:
     if not known:
         raise UnsupportedMedia(f"The {kind} must be a file of kind {ACCEPTED_MEDIA[kind]}.", pointer=pointer)
     return data
+
+
+def check_fields(value: Mapping[str, Any], known: set[str], pointer: str) -> None:
+    """Refuse fields that nobody reads.
+
+    Raises:
+        InvalidInput: ``unknown_field``; the name itself is the caller's text and is not repeated.
+    """
+    if set(value) - known:
+        raise InvalidInput(
+            f"{pointer or 'The body'} has a field that is not known. Known: {', '.join(sorted(known))}.",
+            code="unknown_field",
+            pointer=pointer,
+        )
+
+
+def parse_parameters(value: Any, kind: type[Wire]) -> Wire | None:
+    """Return the parameters of a task, None when there are none.
+
+    Raises:
+        InvalidInput: ``wrong_type``, ``unknown_field``, ``invalid_parameters`` (naming each field at fault).
+    """
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise InvalidInput("parameters must be an object.", code="wrong_type", pointer="/parameters")
+    check_fields(value, set(kind.model_fields), "/parameters")
+    try:
+        return kind.model_validate(value) if value else None
+    except ValidationError as error:
+        errors = [
+            {"pointer": "/parameters/" + "/".join(map(str, item["loc"])), "code": item["type"], "detail": item["msg"]}
+            for item in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+    detail = "; ".join(f"{item['pointer']}: {item['detail']}" for item in errors)
+    raise InvalidInput(f"Parameters are not valid. {detail}.", code="invalid_parameters", errors=errors)

@@ -48,12 +48,17 @@ def problem_response(
     """Make the response; ``rendered`` is the content type and body of a dialect with a form of its own."""
     content_type, body = rendered or (CONTENT_TYPE, json.dumps(problem_body(error, identity)).encode())
     extra = dict(headers or {})
-    retry_after_s = (
-        error.retry_after_s if error.retry_after_s is not None else (1 if error.status in {429, 503} else None)
-    )
-    if retry_after_s is not None:
-        extra["retry-after"] = str(min(max(retry_after_s, 1), 60))
+    if (wait_s := retry_after_s(error)) is not None:
+        extra["retry-after"] = str(wait_s)
     return Response(body, status_code=error.status, media_type=content_type, headers=extra)
+
+
+def retry_after_s(error: BigrayError) -> int | None:
+    """Return what goes into Retry-After: whole seconds from 1 to 60, always there for 429 and 503."""
+    wait_s = error.retry_after_s
+    if wait_s is None:
+        wait_s = 1 if error.status in {429, 503} else None
+    return None if wait_s is None else min(max(wait_s, 1), 60)
 
 
 def _is_uuid(text: str) -> bool:

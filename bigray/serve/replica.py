@@ -2,9 +2,10 @@
 
 ::
 
-    GET  /models/NAME           what is served: task, engine, compression steps, versions, process
-    GET  /models/NAME/healthz   200 while inferences come to an end
-    POST /models/NAME           predict, in the dialect that the path belongs to
+    GET  /models/NAME                what is served: task, engine, compression steps, versions, process
+    GET  /models/NAME/healthz        200 when a small inference came to an end lately
+    GET  /models/NAME/openapi.json   every path, for machines
+    POST /models/NAME                predict; also at the paths below /v1 and /v2, see bigray.serve.dialects
 
 A replica verifies its artifact, loads it and runs it at several sizes before it is ready. Of the engines only
 torch_eager imports torch.
@@ -23,13 +24,13 @@ import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from bigray import plugins
 from bigray.artifact import MANIFEST, Artifact, Manifest
 from bigray.errors import (
     BigrayError,
@@ -43,42 +44,56 @@ from bigray.errors import (
 from bigray.predictor import Predictor, open_artifact
 from bigray.recipe import Serve
 from bigray.schemas import Wire
-from bigray.serve import limits
+from bigray.serve import doors, limits, openapi
 from bigray.serve.batcher import Answers, Batcher
-from bigray.serve.dialects.base import Call, Dialect
+from bigray.serve.deadline import seconds_left
+from bigray.serve.dialects.base import About, Call, Dialect, Question
+from bigray.serve.observe import Meter, NoMeter
 from bigray.serve.problems import problem_response, request_id
 
 log = logging.getLogger("ray.serve")
 
 INLINE_BYTES = 32 * 1024
 """Bodies up to this size are parsed on the event loop: handing them to a thread would take longer."""
+HEALTH_AGE_S = 15.0
+"""Age at which a good inference says nothing about health any more; Serve asks for one every 10 s."""
 
 
 class Replica:
     """A loaded model behind `answer`; everything that takes time runs in threads."""
 
-    def __init__(self, name: str, predictor: Predictor, manifest: Manifest, version: str, settings: Serve) -> None:
+    def __init__(
+        self,
+        name: str,
+        predictor: Predictor,
+        manifest: Manifest,
+        version: str,
+        settings: Serve,
+        meter: Meter | None = None,
+    ) -> None:
         self.name = name
         self.predictor = predictor
         self.manifest = manifest
         self.version = version
         self.settings = settings
         self.contract = predictor.task.contract
-        self.dialects: list[Dialect] = [
-            plugins.load("bigray.serve.dialects", dialect).DIALECT for dialect in plugins.names("bigray.serve.dialects")
-        ]
+        self.about = About(name, self.contract, manifest.engine, version, _seconds(manifest.created))
         self.batcher = Batcher(
             self._infer,
             predictor.task.item_bytes,
             max_size=settings.max_batch_size,
             wait_s=settings.batch_wait_ms / 1000,
             max_waiting=max(settings.max_queued_requests, limits.MAX_ITEMS),
+            meter=meter,
         )
+        self._meter = meter or NoMeter()
+        self._healthy_at = -math.inf
+        self._health = asyncio.Lock()
         self._threads = ThreadPoolExecutor(max(1, math.ceil(settings.cpus)), thread_name_prefix="parse")
         self._started = time.time()
 
     @classmethod
-    def open(cls, directory: str, name: str, settings: Serve) -> Replica:
+    def open(cls, directory: str, name: str, settings: Serve, meter: Meter | None = None) -> Replica:
         """Verify and load an artifact, and warm it up.
 
         Raises:
@@ -87,7 +102,7 @@ class Replica:
         predictor = open_artifact(directory, threads=max(1, int(settings.cpus)))
         manifest = Artifact.open(directory, verify=False).manifest
         version = hashlib.sha256((Path(directory) / MANIFEST).read_bytes()).hexdigest()[:12]
-        replica = cls(name, predictor, manifest, version, settings)
+        replica = cls(name, predictor, manifest, version, settings, meter)
         replica.warm_up()
         return replica
 
@@ -105,12 +120,12 @@ class Replica:
         """Answer one HTTP request. Never raises but for cancellation: what goes wrong becomes a problem document."""
         identity = request_id(request.headers.get("x-request-id"))
         path = request.url.path.removeprefix(request.scope.get("root_path", "")).rstrip("/")
-        dialect = next((dialect for dialect in self.dialects if dialect.matches(path)), None)
+        dialect = doors.below(path)
+        began = time.monotonic()
         try:
             response = await self._route(request, path, dialect)
         except MethodNotAllowed as error:
-            allowed = "GET, HEAD" if path == "/healthz" else "GET, HEAD, POST"
-            response = self._problem(error, identity, dialect, {"allow": allowed})
+            response = self._problem(error, identity, dialect, {"allow": self._allowed(path, dialect)})
         except BigrayError as error:
             response = self._problem(error, identity, dialect)
         except ClientDisconnect:
@@ -119,6 +134,9 @@ class Replica:
             _log_bug(error, identity)
             failure = ServiceError(f"The service failed on this request; its log has the details under {identity}.")
             response = self._problem(failure, identity, dialect)
+        if request.method == "POST":
+            speaks = dialect.name if dialect is not None else "none"
+            self._meter.request(speaks, response.status_code, (time.monotonic() - began) * 1000)
         if "x-request-id" not in request.headers:  # Serve's proxy adds the header to every request, and to the response
             response.headers["x-request-id"] = identity
         return response
@@ -130,6 +148,7 @@ class Replica:
             raise RuntimeError(f"An inference has been running for {self.batcher.busy_s:.0f} s.")
         example = self.predictor.task.example(1)
         await asyncio.wait_for(asyncio.to_thread(self.predictor.predict, example), limit_s)
+        self._healthy_at = time.monotonic()
 
     def describe(self) -> dict[str, Any]:
         """Return what is served and by which process."""
@@ -166,40 +185,59 @@ class Replica:
         if path == "/healthz":
             if not reading:
                 raise MethodNotAllowed("Use GET.")
-            if self.batcher.busy_s > 2 * self.settings.timeout_s:
-                raise Overloaded("An inference does not come to an end; this replica is about to be replaced.")
-            return JSONResponse({"status": "ok"})
-        if dialect is None:
-            raise NotFound(f"Model {self.name!r} has no such path. It answers POST and GET at its own address.")
+            return await self._answer_health()
+        if path == "/openapi.json":
+            if not reading:
+                raise MethodNotAllowed("Use GET.")
+            return JSONResponse(openapi.document(self.about, doors.dialects(), f"{doors.PREFIX}{self.name}"))
+        methods = dialect.methods(path, self.about) if dialect is not None else ()
+        if dialect is None or not methods:
+            raise NotFound(
+                f"Model {self.name!r} has no such path. {doors.PREFIX}{self.name}/openapi.json lists its paths."
+            )
+        if ("GET" if reading else request.method) not in methods:
+            raise MethodNotAllowed(f"This path answers {' and '.join(methods)}.")
         if reading:
-            return JSONResponse(self.describe())
-        if request.method != "POST":
-            raise MethodNotAllowed("Use POST to predict, GET to see what is served.")
+            said = dialect.read(path, self.about)
+            return JSONResponse(self.describe()) if said is None else Response(said.body, media_type=said.media_type)
+        limit_s = seconds_left(request.headers, self.settings.timeout_s)
         try:
-            async with asyncio.timeout(self.settings.timeout_s):
-                return await self._predict(request, dialect)
+            async with asyncio.timeout(limit_s):
+                return await self._predict(request, path, dialect, time.monotonic() + limit_s)
         except TimeoutError:
             raise DeadlineExceeded(
-                f"No answer within {self.settings.timeout_s:g} s, the limit of this model. Send less, or try later.",
+                f"No answer within {limit_s:.3g} s, the limit of this model or of the request. Send less, or try later.",
                 retry_after_s=1,
             ) from None
 
-    async def _predict(self, request: Request, dialect: Dialect) -> Response:
-        deadline = time.monotonic() + self.settings.timeout_s
+    async def _answer_health(self) -> Response:
+        """Say whether the model infers; an inference is run when the last one is too long ago, one for all who ask."""
+        async with self._health:
+            try:
+                if time.monotonic() - self._healthy_at > HEALTH_AGE_S:
+                    await self.check_health()
+            except Exception as error:
+                _log_bug(error, "health")
+                raise Overloaded("The model does not infer; this replica is about to be replaced.") from None
+        return JSONResponse({"status": "ok"})
+
+    async def _predict(self, request: Request, path: str, dialect: Dialect, deadline: float) -> Response:
         with self.batcher.arriving():
             headers = request.headers
             limits.check_encoding(headers.get("content-encoding"))
             body = await limits.read_body(request.stream(), headers.get("content-length"), self.settings.max_body_bytes)
-            parts = (body, headers.get("content-type"), self.contract)
+            question = Question(path, headers, body)
             if len(body) <= INLINE_BYTES:
-                call = dialect.parse(*parts)
+                call = dialect.parse(question, self.about)
             else:
-                call = await asyncio.get_running_loop().run_in_executor(self._threads, dialect.parse, *parts)
+                loop = asyncio.get_running_loop()
+                call = await loop.run_in_executor(self._threads, dialect.parse, question, self.about)
         answers = await self.batcher.submit(call.rows, call.parameters, deadline)
         for index, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 raise _of_item(answer, index, call)
-        return Response(dialect.render(answers, call, self.contract), media_type="application/json")
+        reply = dialect.render(answers, call, self.about)
+        return Response(reply.body, media_type=reply.media_type, headers=reply.headers)
 
     def _infer(self, rows: Sequence[dict[str, Any]], parameters: Wire | None) -> Answers:
         """Answer a batch. When it fails, find the rows that cannot be encoded, and run the others without them."""
@@ -223,6 +261,10 @@ class Replica:
             return error
         return None
 
+    def _allowed(self, path: str, dialect: Dialect | None) -> str:
+        methods = dialect.methods(path, self.about) if dialect is not None else ("GET",)
+        return ", ".join(("GET, HEAD" if method == "GET" else method) for method in methods)
+
     def _problem(
         self, error: BigrayError, identity: str, dialect: Dialect | None, headers: dict[str, str] | None = None
     ) -> Response:
@@ -244,6 +286,13 @@ def _log_bug(error: Exception, identity: str) -> None:
     # the frames and the kind, not the message: messages of foreign libraries may quote what was sent
     frames = "".join(traceback.format_tb(error.__traceback__))
     log.error("request %s failed with %s\n%s", identity, type(error).__name__, frames)
+
+
+def _seconds(created: str) -> int:
+    try:
+        return int(datetime.fromisoformat(created).timestamp())
+    except ValueError:
+        return 0
 
 
 def _rss_bytes() -> int:

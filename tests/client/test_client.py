@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from bigray import errors
 from bigray.client import AsyncClient, Client, _wire
+from bigray.client._progress import Bar
 from bigray.schemas import Detection, Label, Transcript
 
 LABELS = [{"label": "good", "score": 0.75}, {"label": "bad", "score": 0.25}]
@@ -249,6 +251,89 @@ def test_batch_keeps_order_and_errors() -> None:
     assert [answer if isinstance(answer, Exception) else answer[0].label for answer in answers][::2] == ["a", "b"]
     assert isinstance(answers[1], errors.InvalidInput)
     assert done == [1, 2, 3]
+
+
+def echo(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json=[[{"label": json.loads(request.content)["inputs"], "score": 1.0}]])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_batch_takes_inputs_as_they_are_needed(asynchronous: bool) -> None:
+    taken: list[int] = []
+
+    def inputs() -> Iterator[str]:
+        for n in range(1000):
+            taken.append(n)
+            if n == 50:
+                raise OSError("the file ended")
+            yield str(n)
+
+    ahead: list[int] = []
+    more: Any = {"model": "m", "concurrency": 4, "on_progress": lambda done: ahead.append(len(taken) - done)}
+
+    def run() -> None:
+        if asynchronous:
+            client = AsyncClient("http://test", transport=httpx.MockTransport(echo))
+            asyncio.run(client.batch("text_classification", inputs(), **more))
+        else:
+            Service(echo).client().batch("text_classification", inputs(), **more)
+
+    with pytest.raises(OSError, match="the file ended"):
+        run()
+    assert max(ahead) <= 5
+    assert len(taken) == 51
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    Service(echo).client().batch("text_classification", ["a"] * 4, model="m", progress=True)
+    assert "[##############################] 4/4" in screen.getvalue()
+    assert screen.getvalue().endswith("\n")
+    bar = Bar(None, screen)
+    bar(3, 1)
+    assert "3 done" in screen.getvalue()
+    assert "1 failed" in screen.getvalue()
+    quiet = io.StringIO()
+    Bar(4, quiet)(4, 0)
+    assert quiet.getvalue() == ""
+
+
+def test_timeouts_are_told_to_the_service() -> None:
+    service = Service(httpx.Response(200, json=[LABELS]))
+    client = service.client(timeout_s=9)
+    client.text_classification("a", model="m")
+    client.text_classification("a", model="m", timeout_s=2)
+    told = [int(request.headers[_wire.TIMEOUT_HEADER]) for request in service.requests]
+    assert 8000 < told[0] <= 9000
+    assert 1000 < told[1] <= 2000
+    from bigray.serve.deadline import TIMEOUT_HEADER
+
+    assert TIMEOUT_HEADER == _wire.TIMEOUT_HEADER
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_files_are_streamed_and_anew_for_each_attempt(asynchronous: bool, tmp_path: Path) -> None:
+    file = tmp_path / "a.wav"
+    file.write_bytes(b"x" * 600_000)
+    service = Service(httpx.ConnectError("x"), httpx.Response(200, json=LABELS))
+
+    async def run() -> None:
+        async with AsyncClient("http://test", transport=httpx.MockTransport(service)) as client:
+            await client.image_classification(file, model="m")
+
+    if asynchronous:
+        asyncio.run(run())
+    else:
+        service.client().image_classification(file, model="m")
+    assert [len(request.content) for request in service.requests] == [600_000] * 2
+    assert service.requests[0].headers["content-length"] == "600000"
+    assert "transfer-encoding" not in service.requests[0].headers
 
 
 def test_async_client() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import struct
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +61,57 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def wide_png() -> bytes:
+    """One pixel high, sixty million wide, one bit each: 69 bytes that would be a gigabyte of floats."""
+    return _png(60_000_000, 1, 1, b"\0")
+
+
+def _png(width: int, height: int, depth: int, pixels: bytes, extra: bytes = b"") -> bytes:
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
+    bomb = chunk(b"zTXt", b"a\0\0" + extra) if extra else b""
+    body = chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + bomb + body
+
+
+def text_bomb() -> bytes:
+    """A one-pixel image with a comment that inflates to 50 MB."""
+    import zlib
+
+    return _png(1, 1, 8, b"\0\0", zlib.compress(b"a" * 50_000_000))
+
+
+def long_gif() -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    frames = [Image.new("L", (4, 4), i) for i in range(40)]
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    return file.getvalue()
+
+
+def wav(rate: int = 16_000, channels: int = 1, data: bytes = b"\0\0" * 400, code: int = 1, bits: int = 16) -> bytes:
+    """A WAV file whose header says what it is told to say."""
+    frame = channels * bits // 8
+    form = struct.pack("<HHIIHH", code, channels, rate, min(rate * frame, 2**32 - 1), min(frame, 65_535), bits)
+    inner = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(inner)) + inner
+
+
+def silence() -> bytes:
+    """Eleven minutes of silence in a few kilobytes."""
+    import numpy as np
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(660 * 8000, np.int16), 8000, format="FLAC")
+    return file.getvalue()
+
+
 NESTED_101 = b'{"inputs":' + b"[" * 101 + b"]" * 101 + b"}"
 NESTED_100K = b"[" * 100_000 + b"]" * 100_000
 
@@ -72,6 +124,9 @@ CASES = [
     _raw("path_below_model", 404, "not_found", b"{}", path="/nothing"),
     _raw("dots_below_model", 404, "not_found", b"{}", path="/..%2f..%2fetc/passwd"),
     _raw("gzip", 415, "unsupported_encoding", b"\x1f\x8b\x08", headers=JSON | {"content-encoding": "gzip"}),
+    _raw("trace", 405, "method_not_allowed", b"", method="TRACE"),
+    _raw("own_method", 405, "method_not_allowed", b"", method="FOO"),
+    _raw("timeout_of_words", 422, "invalid_timeout", b"{}", headers=JSON | {"x-bigray-timeout-ms": "soon"}),
     _raw("body_too_large", 413, "body_too_large", b'{"inputs":"' + b"a" * 1_100_000 + b'"}'),
     # JSON
     _raw("empty", 400, "empty_body", b""),
@@ -135,6 +190,16 @@ CASES = [
     _raw("audio_to_image", 415, "unsupported_media", b"fLaC", headers={"content-type": "audio/flac"}, model="images"),
     _raw("cut_off_png", 422, "corrupt_image", png()[:40], headers={}, model="images"),
     _raw("huge_png", 413, "image_too_large", huge_png(), headers={}, model="images"),
+    _raw("wide_png", 413, "image_too_large", wide_png(), headers={}, model="images"),
+    _raw("many_megapixels", 413, "image_too_large", _png(13_000, 13_000, 1, b"\0"), headers={}, model="images"),
+    _raw("no_pixels", 422, "corrupt_image", _png(0, 0, 8, b""), headers={}, model="images"),
+    _raw("text_bomb", 422, "corrupt_image", text_bomb(), headers={}, model="images"),
+    _raw("long_gif", 422, "too_many_frames", long_gif(), headers={}, model="images"),
+    _raw("tiff", 415, "unsupported_media", b"II*\0", headers={}, model="images"),
+    _raw("pdf", 415, "unsupported_media", b"%PDF-1.7", headers={}, model="images"),
+    _raw("numpy", 415, "unsupported_media", b"\x93NUMPY\1\0", headers={}, model="images"),
+    _raw("zip", 415, "unsupported_media", b"PK\3\4", headers={}, model="images"),
+    _json("video_url", 415, "unsupported_media", {"inputs": "data:video/jpeg;base64,aGk="}, model="images"),
     _json("junk_base64", 400, "invalid_base64", {"inputs": "aGVsbG8$$$=!"}, model="images"),
     _json("unpadded_base64", 400, "invalid_base64", {"inputs": "aGVsbG8"}, model="images"),
     _json("base64_of_text", 415, "unsupported_media", {"inputs": b64(b"hello")}, model="images"),
@@ -146,6 +211,21 @@ CASES = [
     # sound
     _raw("no_sound", 422, "empty_media", b"", headers={}, model="speech"),
     _raw("playlist", 415, "unsupported_media", b"#EXTM3U\nfile:///etc/passwd", headers={}, model="speech"),
+    _raw("thousand_channels", 422, "bad_channels", wav(channels=1024), headers={}, model="speech"),
+    _raw("no_channels", 422, "corrupt_audio", wav(channels=0), headers={}, model="speech"),
+    _raw("one_hertz", 422, "bad_sample_rate", wav(rate=1), headers={}, model="speech"),
+    _raw("two_gigahertz", 422, "bad_sample_rate", wav(rate=2**31 - 1), headers={}, model="speech"),
+    _raw("no_samples", 422, "empty_audio", wav(data=b""), headers={}, model="speech"),
+    _raw(
+        "nan_samples",
+        422,
+        "non_finite",
+        wav(code=3, bits=32, data=struct.pack("<f", math.nan) * 400),
+        headers={},
+        model="speech",
+    ),
+    _raw("much_silence", 413, "audio_too_long", silence(), headers={}, model="speech"),
+    _raw("video", 415, "unsupported_media", b"\0\0\0\x18ftypmp42", headers={}, model="speech"),
     _raw("broken_wav", 422, "corrupt_audio", b"RIFF\x04\0\0\0WAVE", headers={}, model="speech"),
     _raw("id3_only", 422, "corrupt_audio", b"ID3" + b"\0" * 100, headers={}, model="speech"),
     _raw("image_as_sound", 415, "unsupported_media", png(), headers={}, model="speech"),

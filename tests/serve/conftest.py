@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bigray import artifact, plugins
 from bigray.models.base import build
 from bigray.predictor import program
 from bigray.recipe import Data, Model, Serve
+from bigray.serve.replica import Replica
 
 SETTINGS = {"max_replicas": 1, "cpus": 0.25, "timeout_s": 20, "max_body_bytes": 1_000_000}
 NAMES = {
@@ -90,18 +92,33 @@ def settings() -> Serve:
     return Serve(**SETTINGS)
 
 
+@pytest.fixture(scope="session")
+def replicas(artifacts: dict[str, Path], settings: Serve) -> dict[str, Replica]:
+    """Name -> replica of every task's model, without Ray."""
+    return {name: Replica.open(str(artifacts[task]), name, settings) for task, name in NAMES.items()}
+
+
+@pytest.fixture(scope="session")
+def sound() -> bytes:
+    """Half a second of a tone, as a WAV file."""
+    from bigray.tasks._speech import encode_wav
+
+    return encode_wav(np.sin(np.arange(8000) * 0.2).astype(np.float32), 16_000)
+
+
 @pytest.fixture(scope="package")
 def service(ray_cluster: None, artifacts: dict[str, Path]) -> Iterator[str]:
     """Base URL of a service with every task's model, behind Serve's real proxy."""
     from ray import serve
 
     from bigray.serve import config
+    from bigray.serve.listen import Listen
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     try:
-        urls = config.deploy_all({NAMES[task]: folder for task, folder in artifacts.items()}, port=port)
+        urls = config.deploy_all({NAMES[task]: folder for task, folder in artifacts.items()}, listen=Listen(port=port))
         yield urls["texts"].removesuffix("/models/texts")
     finally:
         serve.shutdown()

@@ -1,4 +1,4 @@
-"""Real artifacts behind Serve's real proxy, asked by raw HTTP, by bigray's client and by huggingface_hub's."""
+"""Real artifacts behind Serve's real proxy, asked by raw HTTP and by bigray's client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from cases import CASES, GOOD_TEXT, Case, b64, check_problem, png
 from conftest import NAMES
@@ -25,13 +24,6 @@ pytestmark = pytest.mark.cluster
 def http(service: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service, timeout=30) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def sound() -> bytes:
-    from bigray.tasks._speech import encode_wav
-
-    return encode_wav(np.sin(np.arange(8000) * 0.2).astype(np.float32), 16_000)
 
 
 def process(http: httpx.Client, model: str) -> dict[str, Any]:
@@ -78,6 +70,10 @@ def test_index(http: httpx.Client) -> None:
     assert {model["engine"] for model in listed["data"]} == {"onnxruntime", "openvino"}
     assert http.get("/healthz").json() == {"status": "ok"}
     assert http.get("/").json()["models"]["texts"] == "/models/texts"
+    for path, told in (("v2/models/nothing/infer", str), ("v1/audio/transcriptions", dict), ("v9", str)):
+        response = http.post(f"/models/nothing/{path}")
+        assert response.status_code == 404
+        assert isinstance(response.json()["error"], told), "each family of clients reads its own form"
     for path in ("/nothing", "/models/nothing", "/models/%2e%2e/%2e%2e/etc/passwd", "/-/x"):
         response = http.post(path)
         check_problem(response.status_code, response.headers, response.content, Case("", 404, "not_found"))
@@ -157,27 +153,6 @@ def test_async_client(service: str) -> None:
             assert answers == [labels] * 40
 
     asyncio.run(run())
-
-
-def test_huggingface_client(service: str, sound: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # the hub it talks to here is ours
-
-    def client(task: str) -> Any:
-        return hub.InferenceClient(model=f"{service}/models/{NAMES[task]}", token=None)
-
-    texts = client("text_classification")
-    assert [item.label for item in texts.text_classification("a good film")] != []
-    assert len(texts.text_classification("a good film")) == 3
-    assert len(texts.text_classification("a good film", top_k=1)) == 1
-    images = client("image_classification")
-    assert len(images.image_classification(png())) == 3
-    assert images.image_classification(png(), top_k=1)[0].score > 0
-    objects = client("object_detection").object_detection(png(64, 64), threshold=0.0)
-    assert all(item.box.xmax >= item.box.xmin for item in objects)
-    assert isinstance(client("automatic_speech_recognition").automatic_speech_recognition(sound).text, str)
-    with pytest.raises(hub.errors.HfHubHTTPError, match="text is empty"):
-        texts.text_classification(" ")
 
 
 def test_people_are_verified_and_identified(service: str, sound: bytes) -> None:

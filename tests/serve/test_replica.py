@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from asking import client
 from cases import CASES, GOOD_TEXT, JSON, Case, b64, check_problem, png
-from starlette.requests import Request
 
 from bigray.errors import ArtifactCorrupt
 from bigray.recipe import Serve
 from bigray.serve.replica import Replica
-
-
-@pytest.fixture(scope="module")
-def replicas(artifacts: dict[str, Path], settings: Serve) -> dict[str, Replica]:
-    names = {"texts": "text_classification", "images": "image_classification", "speech": "automatic_speech_recognition"}
-    return {name: Replica.open(str(artifacts[task]), name, settings) for name, task in names.items()}
-
-
-def app(replica: Replica) -> Callable[..., Any]:
-    async def asgi(scope: Any, receive: Any, send: Any) -> None:
-        scope["root_path"] = f"/models/{replica.name}"
-        response = await replica.answer(Request(scope, receive, send))
-        await response(scope, receive, send)
-
-    return asgi
-
-
-@asynccontextmanager
-async def client(replica: Replica) -> AsyncIterator[httpx.AsyncClient]:
-    replica.batcher._worker = None  # each asyncio.run is a loop of its own
-    transport = httpx.ASGITransport(app(replica))
-    async with httpx.AsyncClient(transport=transport, base_url=f"http://test/models/{replica.name}") as http:
-        yield http
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

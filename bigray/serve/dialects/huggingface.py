@@ -12,28 +12,26 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from bigray.errors import BigrayError, InvalidInput, UnsupportedMedia
-from bigray.schemas import Contract, Wire
+from bigray.schemas import Contract
 from bigray.serve import limits
-from bigray.serve.dialects.base import Call, Dialect
+from bigray.serve.dialects.base import About, Call, Dialect, Question, Reply
+from bigray.serve.openapi import operation
 from bigray.serve.problems import CONTENT_TYPE, problem_body
 
 _NESTED = {"text_classification"}
 """Tasks whose answer to a single input is wrapped in a list."""
-_MAX_ERRORS = 8
-"""Fields named in one problem document."""
 
 
 class HuggingFace(Dialect):
     """See the module's text."""
 
     name = "huggingface"
+    root = ""
 
-    def matches(self, path: str) -> bool:
+    def methods(self, path: str, about: About) -> tuple[str, ...]:
         """The model's own address."""
-        return path in {"", "/"}
+        return ("GET", "POST")
 
     def accepts(self, contract: Contract) -> str:
         """JSON, and for media the media itself."""
@@ -41,36 +39,67 @@ class HuggingFace(Dialect):
             return "application/json"
         return f"application/json, {contract.field}/*, application/octet-stream"
 
-    def parse(self, body: bytes, content_type: str | None, contract: Contract) -> Call:
+    def read(self, path: str, about: About) -> Reply | None:
+        """The replica's own description."""
+        return None
+
+    def parse(self, question: Question, about: About) -> Call:
         """Tell JSON from bare bytes by the Content-Type; without one, a media task reads bytes."""
-        kind = limits.media_type(content_type)
+        contract = about.contract
+        kind = limits.media_type(question.headers.get("content-type"))
         if kind == "application/json":
-            return _parse_json(limits.parse_json(body), contract)
+            return _parse_json(limits.parse_json(question.body), contract)
         if contract.field != "text" and (
             kind in {None, "application/octet-stream"} or str(kind).startswith(f"{contract.field}/")
         ):
-            return Call([{contract.field: limits.check_media(body, contract.field, "")}], None, many=False)
+            return Call([{contract.field: limits.check_media(question.body, contract.field, "")}], None, many=False)
         raise UnsupportedMedia(f"Send {self.accepts(contract)}; the Content-Type says otherwise or is missing.")
 
-    def render(self, answers: Sequence[Any], call: Call, contract: Contract) -> bytes:
+    def render(self, answers: Sequence[Any], call: Call, about: About) -> Reply:
         """One answer, or a list of answers when the inputs were a list."""
+        contract = about.contract
         parts = [contract.output.dump_json(answer, exclude_none=True) for answer in answers]
         if call.many or contract.task in _NESTED:
-            return b"[" + b",".join(parts) + b"]"
-        return parts[0]
+            return Reply(b"[" + b",".join(parts) + b"]")
+        return Reply(parts[0])
 
     def problem(self, error: BigrayError, request_id: str) -> tuple[str, bytes]:
         """RFC 9457; that client shows its member ``error``."""
         return CONTENT_TYPE, json.dumps(problem_body(error, request_id), ensure_ascii=False).encode()
 
+    def describe(self, about: About) -> dict[str, Any]:
+        """One path: GET to see what is served, POST to predict."""
+        contract = about.contract
+        one: dict[str, Any] = {"type": "string", "minLength": 1}
+        one |= {"maxLength": limits.MAX_CHARACTERS} if contract.field == "text" else {"contentEncoding": "base64"}
+        inputs = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": limits.MAX_ITEMS}]}
+        body = {
+            "type": "object",
+            "properties": {"inputs": inputs, "parameters": contract.parameters.model_json_schema()},
+            "required": ["inputs"],
+            "additionalProperties": False,
+        }
+        content: dict[str, Any] = {"application/json": {"schema": body}}
+        if contract.field != "text":
+            content["application/octet-stream"] = {"schema": {}}
+        answer = contract.output.json_schema()
+        nested = {"type": "array", "items": answer}
+        answers = nested if contract.task in _NESTED else {"anyOf": [answer, nested]}
+        return {
+            "": {
+                "get": operation("What is served", {"type": "object"}),
+                "post": operation("Predict, in the form of Hugging Face's inference API", answers, content),
+            }
+        }
+
 
 def _parse_json(value: Any, contract: Contract) -> Call:
     if not isinstance(value, dict):
         raise InvalidInput('The body must be an object: {"inputs": ...}.', code="wrong_type", pointer="")
-    _check_fields(value, {"inputs", "parameters"}, "")
+    limits.check_fields(value, {"inputs", "parameters"}, "")
     if "inputs" not in value:
         raise InvalidInput("The body has no inputs.", code="missing_field", pointer="/inputs")
-    parameters = _parse_parameters(value.get("parameters"), contract)
+    parameters = limits.parse_parameters(value.get("parameters"), contract.parameters)
     inputs = value["inputs"]
     if not isinstance(inputs, list):
         return Call([_row(inputs, contract, "/inputs")], parameters, many=False)
@@ -88,34 +117,6 @@ def _row(value: Any, contract: Contract, pointer: str) -> dict[str, Any]:
         return {"text": limits.check_text(value, pointer)}
     data = limits.decode_base64(value, contract.field, pointer)
     return {contract.field: limits.check_media(data, contract.field, pointer)}
-
-
-def _parse_parameters(value: Any, contract: Contract) -> Wire | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise InvalidInput("parameters must be an object.", code="wrong_type", pointer="/parameters")
-    _check_fields(value, set(contract.parameters.model_fields), "/parameters")
-    try:
-        return contract.parameters.model_validate(value) if value else None
-    except ValidationError as error:
-        errors = [
-            {"pointer": "/parameters/" + "/".join(map(str, item["loc"])), "code": item["type"], "detail": item["msg"]}
-            for item in error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
-        ]
-    detail = "; ".join(f"{item['pointer']}: {item['detail']}" for item in errors)
-    raise InvalidInput(f"Parameters are not valid. {detail}.", code="invalid_parameters", errors=errors)
-
-
-def _check_fields(value: dict[str, Any], known: set[str], pointer: str) -> None:
-    # the unknown name itself is the caller's text and is not repeated
-    if set(value) - known:
-        where = pointer or "The body"
-        raise InvalidInput(
-            f"{where} has a field that is not known. Known: {', '.join(sorted(known))}.",
-            code="unknown_field",
-            pointer=pointer,
-        )
 
 
 DIALECT = HuggingFace()
