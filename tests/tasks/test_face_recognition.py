@@ -199,9 +199,7 @@ def test_it_learns_to_tell_unseen_people_apart(people: list[dict[str, object]]) 
     held = task.encode(unseen)
     with torch.no_grad():
         outputs = {
-            "vector": task.forward(network, {"pixel_values": torch.from_numpy(held["pixel_values"])})[
-                "vector"
-            ].numpy()
+            "vector": task.forward(network, {"pixel_values": torch.from_numpy(held["pixel_values"])})["vector"].numpy()
         }
     scores = task.score(task.decode(outputs, held), unseen)
     assert scores["eer"] < 0.25
