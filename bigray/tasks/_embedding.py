@@ -59,7 +59,7 @@ class EmbeddingTask(base.Task):
     """See the module's text. Targets: ``target`` (W,) int64, the index of the identity."""
 
     primary = Metric("eer", higher_is_better=False)
-    outputs = ("embedding",)
+    outputs = ("vector",)  # not "embedding": exporters give that name to lookups within a network
     settles = True
     truth: ClassVar[str]
     """The field that says who it is."""
@@ -102,7 +102,7 @@ class EmbeddingTask(base.Task):
         """1 - cosine to the teacher's embeddings, in the loss's units: old galleries then fit the new network."""
         from torch.nn import functional
 
-        return SCALE * (1.0 - functional.cosine_similarity(outputs["embedding"], taught["embedding"])).mean()
+        return SCALE * (1.0 - functional.cosine_similarity(outputs["vector"], taught["vector"])).mean()
 
     def decode(self, outputs: Batch, batch: Batch, parameters: Wire | None = None) -> list[Recognition]:
         """Return each row's embedding, and how it compares with the ``reference`` and the ``gallery``.
@@ -111,7 +111,7 @@ class EmbeddingTask(base.Task):
             InvalidInput: Embeddings of another length, or a false-accept rate without a threshold.
         """
         wanted = parameters if isinstance(parameters, RecognitionParameters) else RecognitionParameters()
-        embeddings = mean_of_windows(outputs["embedding"], batch.get("row"))
+        embeddings = mean_of_windows(outputs["vector"], batch.get("row"))
         threshold = self.threshold(wanted) if wanted.reference is not None or wanted.gallery is not None else None
         size = embeddings.shape[1]
         claimed = _person(wanted.reference, size, "reference") if wanted.reference is not None else None

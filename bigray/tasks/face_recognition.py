@@ -105,11 +105,11 @@ class FaceRecognition(EmbeddingTask):
         return {"pixel_values": pixels} | self.targets(rows)
 
     def forward(self, network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return ``embedding`` (N, D), and in training ``logits`` (N, C)."""
+        """Return ``vector`` (N, D), and in training ``logits`` (N, C)."""
         embedding = network(batch["pixel_values"])
         if not network.training:
-            return {"embedding": embedding}
-        return {"embedding": embedding, "logits": class_logits(embedding, network.classes.weight)}  # type: ignore[union-attr,arg-type]
+            return {"vector": embedding}
+        return {"vector": embedding, "logits": class_logits(embedding, network.classes.weight)}  # type: ignore[union-attr,arg-type]
 
     def example(self, count: int, size: int | None = None) -> list[Row]:
         """JPEG files of ``size`` x ``size`` pixels (by default the network's own size)."""

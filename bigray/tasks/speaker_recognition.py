@@ -104,13 +104,13 @@ class SpeakerRecognition(EmbeddingTask):
         return batch | {name: np.repeat(values, counts) for name, values in self.targets(rows).items()}
 
     def forward(self, network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return ``embedding`` (W, D), and in training ``logits`` (W, C)."""
+        """Return ``vector`` (W, D), and in training ``logits`` (W, C)."""
         output = network(batch["features"])
         embedding = output.embeddings if self.state.waveform else output
         if not network.training:
-            return {"embedding": embedding}
+            return {"vector": embedding}
         weight = network.objective.weight.T if self.state.waveform else network.classes.weight  # type: ignore[union-attr]
-        return {"embedding": embedding, "logits": class_logits(embedding, weight)}  # type: ignore[arg-type]
+        return {"vector": embedding, "logits": class_logits(embedding, weight)}  # type: ignore[arg-type]
 
     def example(self, count: int, size: int | None = None) -> list[Row]:
         """WAV files of ``size`` seconds (by default one window): hums of different pitch, in noise."""

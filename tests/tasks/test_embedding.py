@@ -22,7 +22,7 @@ def _task(**state: Any) -> TASK:
 
 
 def _answers(vectors: Any) -> list[Recognition]:
-    return _task().decode({"embedding": np.asarray(vectors, dtype=np.float32)}, {})
+    return _task().decode({"vector": np.asarray(vectors, dtype=np.float32)}, {})
 
 
 def _people(count: int, each: int, noise: float, seed: int = 0) -> tuple[list[Recognition], list[dict[str, str]]]:
@@ -42,7 +42,7 @@ def test_the_margin_makes_the_truth_harder_and_nothing_else() -> None:
     by_hand = logits.clone()
     by_hand[[0, 1], target] -= _embedding.SCALE * _embedding.MARGIN
     expected = torch.nn.functional.cross_entropy(by_hand, target)
-    found = _task().loss({"logits": logits, "embedding": embedding}, {"target": target})
+    found = _task().loss({"logits": logits, "vector": embedding}, {"target": target})
     assert torch.allclose(found, expected)
     near = _embedding.class_logits(torch.tensor([[1.0, 0.9], [0.9, 1.0]]), classes)
     harder = _task().loss({"logits": near}, {"target": target})
@@ -51,9 +51,9 @@ def test_the_margin_makes_the_truth_harder_and_nothing_else() -> None:
 
 def test_distillation_looks_at_directions_and_needs_no_classes() -> None:
     task, mine = _task(), torch.tensor([[1.0, 0.0]], requires_grad=True)
-    taught = {"embedding": torch.tensor([[0.0, 2.0]])}
-    assert float(task.distance({"embedding": mine, "logits": mine}, taught, {}).detach()) == _embedding.SCALE
-    assert float(task.distance({"embedding": torch.tensor([[0.0, 9.0]])}, taught, {})) == pytest.approx(0.0, abs=1e-5)
+    taught = {"vector": torch.tensor([[0.0, 2.0]])}
+    assert float(task.distance({"vector": mine, "logits": mine}, taught, {}).detach()) == _embedding.SCALE
+    assert float(task.distance({"vector": torch.tensor([[0.0, 9.0]])}, taught, {})) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_targets_are_there_when_all_are_known() -> None:
@@ -72,7 +72,7 @@ def test_windows_of_a_row_are_averaged_as_directions() -> None:
 
 def test_verify_and_identify() -> None:
     task = _task(thresholds=((0.1, 0.3), (0.01, 0.7)))
-    outputs = {"embedding": np.array([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0]], dtype=np.float32)}
+    outputs = {"vector": np.array([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0]], dtype=np.float32)}
     bare = task.decode(outputs, {})
     assert bare[0].model_dump(exclude_none=True) == {"embedding": [1.0, 0.0, 0.0]}
     claim = RecognitionParameters(reference=[[2.0, 0.0, 0.0]])
@@ -106,7 +106,7 @@ def test_verify_and_identify() -> None:
 def test_what_cannot_be_compared_is_refused(parameters: dict[str, Any], code: str) -> None:
     task = _task(thresholds=((0.01, 0.7),))
     with pytest.raises(InvalidInput) as error:
-        task.decode({"embedding": np.eye(3, dtype=np.float32)[:1]}, {}, RecognitionParameters(**parameters))
+        task.decode({"vector": np.eye(3, dtype=np.float32)[:1]}, {}, RecognitionParameters(**parameters))
     assert error.value.code == code
 
 

@@ -60,9 +60,9 @@ def test_the_network_takes_any_size(side: int) -> None:
     network = build(task.architecture(Model(options=SMALL.options)), pretrained=False).eval()
     with torch.no_grad():
         outputs = task.forward(network, {"pixel_values": torch.zeros(2, 3, side, side)})
-    assert {name: tuple(value.shape) for name, value in outputs.items()} == {"embedding": (2, 8)}
+    assert {name: tuple(value.shape) for name, value in outputs.items()} == {"vector": (2, 8)}
     assert set(task.forward(network.train(), {"pixel_values": torch.randn(2, 3, side, side)})) == {
-        "embedding",
+        "vector",
         "logits",
     }
     assert task.keep(network) == ["head", "classes"]
@@ -77,7 +77,7 @@ def test_a_torchvision_network_gets_an_embedding(tmp_path: Path) -> None:
     network = build(task.architecture(model), pretrained=True)
     assert task.keep(network) == ["classifier.1", "classes"]
     outputs = task.forward(network.train(), {"pixel_values": torch.randn(2, 3, 32, 32)})
-    assert outputs["embedding"].shape == (2, 128)
+    assert outputs["vector"].shape == (2, 128)
     assert outputs["logits"].shape == (2, 2)
     stored = torch.load(tmp_path / "imagenet.pth", weights_only=True)
     assert torch.equal(network.state_dict()["features.0.0.weight"], stored["features.0.0.weight"])
@@ -91,8 +91,8 @@ def test_an_exported_network_gives_the_same_embeddings(tmp_path: Path) -> None:
     runtime.export(program(task, network), tmp_path)
     batch = task.encode(task.example(3))
     with torch.no_grad():
-        expected = task.forward(network, {"pixel_values": torch.from_numpy(batch["pixel_values"])})["embedding"].numpy()
-    assert np.allclose(runtime.load(tmp_path).run(batch)["embedding"], expected, atol=1e-4)
+        expected = task.forward(network, {"pixel_values": torch.from_numpy(batch["pixel_values"])})["vector"].numpy()
+    assert np.allclose(runtime.load(tmp_path).run(batch)["vector"], expected, atol=1e-4)
 
 
 def test_alignment_turns_scales_and_moves() -> None:
@@ -155,7 +155,7 @@ def test_a_face_is_found_and_brought_upright(tmp_path: Path) -> None:
     picture = {"image": np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)}
     assert np.array_equal(again.encode([picture])["pixel_values"], task.encode([picture])["pixel_values"])
     assert not np.allclose(again.encode([picture])["pixel_values"], _task().encode([picture])["pixel_values"])
-    answers = again.decode({"embedding": np.random.default_rng(0).standard_normal((8, 4))}, {})
+    answers = again.decode({"vector": np.random.default_rng(0).standard_normal((8, 4))}, {})
     settled = again.settled(answers, ROWS * 2)
     assert settled.state.thresholds
     assert np.array_equal(settled.encode([picture])["pixel_values"], task.encode([picture])["pixel_values"])
@@ -199,9 +199,7 @@ def test_it_learns_to_tell_unseen_people_apart(people: list[dict[str, object]]) 
     held = task.encode(unseen)
     with torch.no_grad():
         outputs = {
-            "embedding": task.forward(network, {"pixel_values": torch.from_numpy(held["pixel_values"])})[
-                "embedding"
-            ].numpy()
+            "vector": task.forward(network, {"pixel_values": torch.from_numpy(held["pixel_values"])})["vector"].numpy()
         }
     scores = task.score(task.decode(outputs, held), unseen)
     assert scores["eer"] < 0.25

@@ -90,8 +90,8 @@ def test_an_answer_does_not_depend_on_the_batch_nor_on_loudness() -> None:
         batch = task.encode(some)
         with torch.no_grad():
             outputs = task.forward(network, _tensors(batch))
-        assert set(outputs) == {"embedding"}
-        answers = task.decode({"embedding": outputs["embedding"].numpy()}, batch)
+        assert set(outputs) == {"vector"}
+        answers = task.decode({"vector": outputs["vector"].numpy()}, batch)
         return np.array([answer.embedding for answer in answers])
 
     together = embeddings(rows)
@@ -138,8 +138,8 @@ def test_exported_networks_give_the_same_embeddings(engine: str, tmp_path: Path)
     session = runtime.load(tmp_path)
     batch = task.encode([{"audio": (_voice(150, seconds, 2), RATE)} for seconds in (1.4, 0.5)])
     with torch.no_grad():
-        expected = task.forward(network, _tensors(batch))["embedding"].numpy()
-    assert np.allclose(session.run(batch)["embedding"], expected, atol=1e-4)
+        expected = task.forward(network, _tensors(batch))["vector"].numpy()
+    assert np.allclose(session.run(batch)["vector"], expected, atol=1e-4)
 
 
 def test_pruning_keeps_the_embedding(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_pruning_keeps_the_embedding(tmp_path: Path) -> None:
     network.train()
     batch = _tensors(task.encode([{"audio": (_voice(150, 0.5, 2), RATE), "speaker": name} for name in ("ann", "bob")]))
     outputs = task.forward(network, batch)
-    assert outputs["embedding"].shape == (2, 8)
+    assert outputs["vector"].shape == (2, 8)
     assert outputs["logits"].shape == (2, 3)
     task.loss(outputs, batch).backward()
 
@@ -175,7 +175,7 @@ def test_a_pretrained_encoder_from_a_local_folder(tmp_path: Path) -> None:
     batch = _tensors(task.encode([{"audio": (_voice(150, 0.5, 2), RATE), "speaker": name} for name in ("ann", "cid")]))
     assert batch["features"].shape == (2, 4000)
     with torch.no_grad():
-        embedding = task.forward(network, batch)["embedding"]
+        embedding = task.forward(network, batch)["vector"]
         assert torch.allclose(embedding, theirs(batch["features"]).embeddings, atol=1e-5)
     assert embedding.shape == (2, 12)
     outputs = task.forward(network.train(), batch)
@@ -209,7 +209,7 @@ def test_it_learns_to_tell_unseen_voices_apart() -> None:
     network.eval()
     held = task.encode(unseen)
     with torch.no_grad():
-        outputs = {"embedding": task.forward(network, _tensors(held))["embedding"].numpy()}
+        outputs = {"vector": task.forward(network, _tensors(held))["vector"].numpy()}
     scores = task.score(task.decode(outputs, held), unseen)
     assert scores["eer"] < 0.15
     assert scores["rank_1"] > 0.85
