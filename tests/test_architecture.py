@@ -69,6 +69,7 @@ PLUGINS = {
     "bigray.compress.methods": (
         "bfloat16",
         "drop_layers",
+        "low_rank",
         "prune_structured",
         "quantize_dynamic",
         "quantize_static",

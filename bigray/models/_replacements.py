@@ -87,7 +87,7 @@ class LowRank(nn.Sequential, Replacement):
 
     def described(self) -> dict[str, int]:
         """Return the number of channels in between."""
-        return {"rank": self[0].weight.shape[0]}
+        return {"rank": len(next(self.parameters()))}
 
     @classmethod
     def bare(cls, original: Any, rank: int = 1) -> LowRank:
