@@ -73,6 +73,7 @@ PLUGINS = {
         "prune_structured",
         "quantize_dynamic",
         "quantize_static",
+        "quantize_weight_only",
         "trim_vocabulary",
     ),
     "bigray.models": ("cnn", "detector", "ffnn", "rnn"),
