@@ -70,6 +70,7 @@ PLUGINS = {
         "bfloat16",
         "drop_layers",
         "low_rank",
+        "prune_2_4",
         "prune_magnitude",
         "prune_structured",
         "quantize_dynamic",
