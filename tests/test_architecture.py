@@ -72,9 +72,13 @@ PLUGINS = {
     "bigray.compress.methods": (
         "bfloat16",
         "drop_layers",
+        "low_rank",
+        "prune_2_4",
+        "prune_magnitude",
         "prune_structured",
         "quantize_dynamic",
         "quantize_static",
+        "quantize_weight_only",
         "trim_vocabulary",
     ),
     "bigray.models": ("cnn", "detector", "ffnn", "rnn"),

@@ -107,6 +107,14 @@ class Method(ABC):
         """
         raise NotImplementedError
 
+    def finish(self, program: Program, config: Any, keep: Sequence[str]) -> None:
+        """Make final what `prune` began; called after recovery and before export, also where nothing was recovered.
+
+        Raises:
+            ConversionError: The network is not what was asked for.
+        """
+        return
+
     def rewrite(self, directory: Path, engine: str, config: Any, calibration: Iterable[Arrays], task: Task) -> None:
         """Change an exported model in place (stage ``graph``); ``calibration`` gives encoded batches of one row.
 

@@ -88,6 +88,9 @@ def carry_out(
     if hurt and recover is not None:
         recover(network)
     network.eval()
+    for kind, config in todo:
+        if kind.stage == "network":
+            kind.finish(program(task, network), config, keep)
     plugins.load(ENGINES, plan.engine).ENGINE.export(program(task, network), directory)
     for kind, config in todo:
         if kind.stage == "graph":

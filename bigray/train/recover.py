@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from bigray.data import augment
+from bigray.models import _masks
 from bigray.recipe import Recipe
 from bigray.tasks.base import Row, Task
 from bigray.train import optim
@@ -76,5 +77,6 @@ def recover(
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
         optimizer.step()
         scheduler.step()
+        _masks.advance(network, (step + 1) / steps)
     network.eval()
     return steps

@@ -13,6 +13,9 @@ size. On MiniLM's sentence vectors ``mixed`` is as fast as ``performance`` and n
 0.9971, same nearest neighbour 91.5 % against 88.5 %). What must not be changed: without ``model_type=TRANSFORMER`` these
 vectors turn to noise (cosine 0.23), with ``smoothing`` 0.5 they lose much (0.948); LSTM and GRU cells lose half of
 their accuracy, so they stay in float32. On ONNX Runtime symmetric activations are slower (1.4 times) and less exact.
+
+Mixed precision on OpenVINO: with ``skip`` the graph is quantized twice; in between each layer's error is measured (`_sensitivity`), and
+the worst layers keep float32 weights and activations.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from bigray.compress.base import ConversionError, Method, MethodConfig, knob
-from bigray.compress.methods import _graphs
+from bigray.compress.methods import _graphs, _sensitivity
 from bigray.engines import openvino as openvino_engine
 from bigray.engines.base import Arrays
 from bigray.engines.onnxruntime import MODEL
@@ -40,6 +43,8 @@ class Config(MethodConfig):
     """OpenVINO. ``mixed``: asymmetric activations; ``performance``: symmetric ones. ONNX Runtime's are asymmetric."""
     smoothing: float = knob(0.95, low=0.0, high=1.0, search=[])
     """SmoothQuant's alpha for transformers on OpenVINO: how much of an outlier moves into the weights."""
+    skip: float = knob(0.0, low=0.0, high=0.9, search=[])
+    """OpenVINO. Share of the layers that stay in float32 (mixed precision): those that add the largest errors."""
 
 
 class QuantizeStatic(Method):
@@ -74,7 +79,7 @@ class QuantizeStatic(Method):
             types = _graphs.openvino_types(directory)
             found = min(types["FakeQuantize"], types["Constant:i8"] + types["Constant:u8"])
         else:
-            _onnxruntime(directory, batches)
+            _onnxruntime(directory, settings, batches)
             found = _graphs.onnx_types(directory)["QuantizeLinear"]
         _graphs.require(self.name, directory, before, found, "quantized operators")
 
@@ -90,22 +95,33 @@ def _openvino(directory: Path, settings: Config, batches: list[Arrays], model_ty
     advanced = AdvancedQuantizationParameters(
         smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=settings.smoothing)
     )
-    with _graphs.quiet():
-        quantized = nncf.quantize(
-            model,
-            data,
-            preset=nncf.QuantizationPreset(settings.preset),
-            model_type=nncf.ModelType.TRANSFORMER if model_type == "transformer" else None,
-            subset_size=len(batches),
-            ignored_scope=nncf.IgnoredScope(types=[name for name in RECURRENT if name in present], validate=False),
-            advanced_parameters=advanced,
-        )
+
+    def quantize(skipped: list[str]) -> Any:
+        types = [name for name in RECURRENT if name in present]
+        with _graphs.quiet():
+            return nncf.quantize(
+                model,
+                data,
+                preset=nncf.QuantizationPreset(settings.preset),
+                model_type=nncf.ModelType.TRANSFORMER if model_type == "transformer" else None,
+                subset_size=len(batches),
+                ignored_scope=nncf.IgnoredScope(names=skipped, types=types, validate=False),
+                advanced_parameters=advanced,
+            )
+
+    quantized = quantize([])
+    if settings.skip:
+        layers = _sensitivity.openvino_layers(model)
+        probes = [_sensitivity.openvino_probe(one, layers) for one in (model, quantized)]
+        quantized = quantize(_sensitivity.most_sensitive(layers, probes[0], probes[1], batches, settings.skip))
     openvino_engine.save(quantized, directory)
 
 
-def _onnxruntime(directory: Path, batches: list[Arrays]) -> None:
+def _onnxruntime(directory: Path, settings: Config, batches: list[Arrays]) -> None:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    if settings.skip:
+        raise ConversionError("quantize_static.skip is for openvino; with onnxruntime it must be 0.")
     with _graphs.quiet(), _graphs.preprocessed(directory) as ready:
         quantize_static(
             str(ready),

@@ -12,7 +12,7 @@ import torch
 
 from bigray import plugins
 from bigray.compress.base import ConversionError
-from bigray.compress.methods import _graphs, bfloat16, quantize_dynamic, quantize_static
+from bigray.compress.methods import _graphs, _sensitivity, bfloat16, quantize_dynamic, quantize_static
 from bigray.engines import openvino as openvino_engine
 from bigray.engines.base import Program, Session
 from tests import networks
@@ -68,6 +68,40 @@ def test_static_on_a_transformer(tmp_path: Path) -> None:
     assert 0 < distance(networks.bert, session) < 0.1
     assert session.run(networks.words(1, 25))["logits"].shape == (1, 3)
     assert {path.name for path in tmp_path.iterdir()} == {"model.xml", "model.bin"}
+
+
+def test_static_leaves_the_layers_that_add_most_error_in_float32(tmp_path: Path) -> None:
+    def touchy() -> Program:
+        """One channel of the last convolution dwarfs the others, so eight bits leave them few steps."""
+        program = networks.residual()
+        with torch.no_grad():
+            program.network.blocks[1].norm1.weight[0] *= 2000  # type: ignore[index,union-attr,operator]
+            program.network.blocks[1].conv2.weight[:, 0] /= 2000  # type: ignore[index,union-attr,operator]
+        return program
+
+    errors, floats = [], []
+    for skip in (0.0, 0.15):  # of seven layers none and one
+        folder = tmp_path / str(skip)
+        folder.mkdir()
+        task = networks.task(field="image")
+        session = rewritten(touchy, "openvino", quantize_static.METHOD, folder, task, skip=skip)
+        errors.append(distance(touchy, session))
+        floats.append(_graphs.openvino_types(folder)["Constant:i8"])
+    assert floats[1] < floats[0]
+    assert errors[1] < 0.5 * errors[0]
+    (tmp_path / "onnx").mkdir()
+    with pytest.raises(ConversionError, match="skip is for openvino"):
+        rewritten(touchy, "onnxruntime", quantize_static.METHOD, tmp_path / "onnx", task, skip=0.15)
+
+
+def test_the_worst_layers_are_those_whose_own_error_is_largest() -> None:
+    layers = {"first": ("x", "a"), "second": ("a", "b"), "third": ("b", "c")}
+    right = {name: np.ones(10) for name in ("x", "a", "b", "c")}
+    wrong = {"x": np.ones(10), "a": np.full(10, 1.3), "b": np.full(10, 1.31), "c": np.full(10, 1.5)}
+    batches: Any = [{}]
+    ranked = _sensitivity.most_sensitive(layers, lambda _: right, lambda _: wrong, batches, 1.0)
+    assert ranked == ["third", "first", "second"]  # the second adds hardly anything to what it got
+    assert _sensitivity.most_sensitive(layers, lambda _: right, lambda _: wrong, batches, 0.1) == ["third"]
 
 
 def test_static_gives_the_same_graph_twice(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,25 +69,26 @@ def largest(engine: str, directory: Path) -> int:
     return max(int(np.prod(one.dims)) for one in onnx.load(directory / "model.onnx").graph.initializer)
 
 
-@pytest.mark.parametrize(
-    ("engine", "method"),
-    [("openvino", quantize_static), ("openvino", quantize_dynamic), ("onnxruntime", quantize_dynamic)],
-)
-def test_engines_read_the_same_ids_from_smaller_graphs(engine: str, method: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_engines_read_the_same_ids_from_smaller_graphs(engine: str, tmp_path: Path) -> None:
     runtime = plugins.load("bigray.engines", engine).ENGINE
     program = FAMILIES["bert"]()
     trim(program)
     inputs = networks.words(3, 20, 7)
     inputs["input_ids"][0, :3] = 250  # gone
     expected = networks.answer(program, inputs)["logits"]
-    runtime.export(program, tmp_path)
-    np.testing.assert_allclose(runtime.load(tmp_path).run(inputs)["logits"], expected, atol=1e-4)
-    assert largest(engine, tmp_path) < LARGE * 32
-    calibration = iter([networks.words(1, 6 + seed, seed) for seed in range(8)])
-    method.METHOD.rewrite(tmp_path, engine, method.Config(), calibration, networks.task("transformer"))
-    assert largest(engine, tmp_path) < LARGE * 32
-    found = runtime.load(tmp_path).run(inputs)["logits"]
-    np.testing.assert_allclose(found, expected, atol=0.3 * np.abs(expected).max())
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    runtime.export(program, plain)
+    np.testing.assert_allclose(runtime.load(plain).run(inputs)["logits"], expected, atol=1e-4)
+    assert largest(engine, plain) < LARGE * 32
+    for method in (quantize_dynamic, quantize_static)[: 2 if engine == "openvino" else 1]:
+        folder = Path(shutil.copytree(plain, tmp_path / method.METHOD.name))
+        calibration = iter([networks.words(1, 6 + seed, seed) for seed in range(8)])
+        method.METHOD.rewrite(folder, engine, method.METHOD.Config(), calibration, networks.task("transformer"))
+        assert largest(engine, folder) < LARGE * 32
+        found = runtime.load(folder).run(inputs)["logits"]
+        np.testing.assert_allclose(found, expected, atol=0.3 * np.abs(expected).max())
 
 
 def test_tokens_that_are_gone_may_borrow_the_nearest_vector() -> None:
