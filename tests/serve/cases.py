@@ -125,7 +125,7 @@ CASES = [
     _raw("dots_below_model", 404, "not_found", b"{}", path="/..%2f..%2fetc/passwd"),
     _raw("gzip", 415, "unsupported_encoding", b"\x1f\x8b\x08", headers=JSON | {"content-encoding": "gzip"}),
     _raw("trace", 405, "method_not_allowed", b"", method="TRACE"),
-    _raw("own_method", 405, "method_not_allowed", b"", method="FOO"),
+    _raw("patch", 405, "method_not_allowed", b"{}", method="PATCH"),
     _raw("timeout_of_words", 422, "invalid_timeout", b"{}", headers=JSON | {"x-bigray-timeout-ms": "soon"}),
     _raw("body_too_large", 413, "body_too_large", b'{"inputs":"' + b"a" * 1_100_000 + b'"}'),
     # JSON
