@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 
 from benchmarks.form import Bar, finish
@@ -21,18 +22,18 @@ MEASURES = ("imports", "malformed", "agreement", "faults", "sst2", "cifar10", "f
 NEED_DATA = {"agreement", "sst2", "cifar10", "fsdd", "bccd"}
 
 
-def main() -> int:
+def main(suite: str = "spine", measures: tuple[str, ...] = MEASURES, need_data: Collection[str] = NEED_DATA) -> int:
     """Run the measures asked for and print the table and the JSON line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.spine", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", action="append", choices=MEASURES, help="one measure; may be repeated")
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{suite}", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", choices=measures, help="one measure; may be repeated")
     parser.add_argument("--data", help="folder of real data sets; by default BIGRAY_DATA")
     parser.add_argument("--work", help="folder for runs, kept; by default a temporary one")
     parser.add_argument("--save", action="store_true", help="keep the JSON line in benchmarks/results")
     given = parser.parse_args()
     from benchmarks.form import data_folder
 
-    chosen = given.only or list(MEASURES)
-    data = data_folder(given.data) if NEED_DATA & set(chosen) else None
+    chosen = given.only or list(measures)
+    data = data_folder(given.data) if set(need_data) & set(chosen) else None
     bars: list[Bar] = []
     failures: dict[str, str] = {}
     seconds: dict[str, float] = {}
@@ -49,7 +50,7 @@ def main() -> int:
                 failures[name] = f"{type(error).__name__}: {error}"
                 bars.append(Bar(f"{name} ran to its end", 0.0, 1.0, False, ""))
             seconds[name] = round(time.monotonic() - begun, 1)
-    title = "spine" if not given.only else "spine-" + "-".join(given.only)
+    title = suite if not given.only else f"{suite}-" + "-".join(given.only)
     return finish(title, bars, save=given.save, extra={"seconds": seconds, "failures": failures})
 
 

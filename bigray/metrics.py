@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import string
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -122,3 +125,42 @@ def _edits(said: str, truth: str) -> tuple[int, int, int, int]:
     for one in (jiwer.process_words(truth, said), jiwer.process_characters(truth, said)):
         found += [one.substitutions + one.deletions + one.insertions, one.hits + one.substitutions + one.deletions]
     return found[0], found[1], found[2], found[3]
+
+
+def squad(said: Sequence[str], truth: Sequence[Sequence[str]]) -> dict[str, float]:
+    """F1 of words and exact match as SQuAD's evaluation script defines them, the best over a row's true answers.
+
+    Lower case, without punctuation and the articles a, an, the. No true answers mean that the context holds none: then
+    only an empty answer is right (SQuAD 2.0). https://rajpurkar.github.io/SQuAD-explorer/.
+
+    Args:
+        said: One answer per row, empty for none.
+        truth: The true answers of each row, which may be several, or none.
+    """
+    pairs = [
+        [_word_overlap(one, true) for true in [text for text in known if _squad_words(text)] or [""]]
+        for one, known in zip(said, truth, strict=True)
+    ]
+    count = max(1, len(pairs))
+    return {
+        "f1": sum(max(f1 for f1, _ in row) for row in pairs) / count,
+        "exact_match": sum(max(exact for _, exact in row) for row in pairs) / count,
+    }
+
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _squad_words(text: str) -> list[str]:
+    return re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION)).split()
+
+
+@lru_cache(maxsize=20_000)
+def _word_overlap(said: str, truth: str) -> tuple[float, float]:
+    """Return F1 and exact match of two texts; remembered for the bootstrap over rows."""
+    mine, true = _squad_words(said), _squad_words(truth)
+    exact = float(mine == true)
+    if not mine or not true:
+        return exact, exact
+    shared = (Counter(mine) & Counter(true)).total()
+    return 2.0 * shared / (len(mine) + len(true)), exact

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+PIECES = 16
+"""Pieces of long inputs that go through the model together; this bounds memory, whatever the length of an input."""
+
+
 @dataclass(frozen=True)
 class Predictor:
     """Answers rows with a loaded model."""
@@ -26,9 +31,16 @@ class Predictor:
     session: Session
 
     def predict(self, rows: Sequence[Row], parameters: Wire | None = None) -> list[Any]:
-        """Return one answer per row; rows go through the model as one batch."""
-        batch = self.task.encode(rows)
-        return self.task.decode(self.session.run(batch), batch, parameters)
+        """Return one answer per row; rows go through the model as one batch, long ones in several pieces."""
+        task = self.task
+        found: list[list[Any]] = [[] for _ in rows]
+        pieces = ((number, piece) for number, row in enumerate(rows) for piece in task.split(row, parameters))
+        while chunk := list(islice(pieces, max(PIECES, len(rows)))):
+            batch = task.encode([piece for _, piece in chunk])
+            outputs = self.session.run(batch)
+            for (number, _), one in zip(chunk, task.decode(outputs, batch, parameters), strict=True):
+                found[number].append(one)
+        return [task.merge(row, parts, parameters) for row, parts in zip(rows, found, strict=True)]
 
 
 def open_artifact(directory: str | Path, *, threads: int = 1, verify: bool = True) -> Predictor:

@@ -70,6 +70,7 @@ class Data(Section):
         "image_folder",
         "voc",
         "coco",
+        "squad",
         "audio_table",
         "audio_folder",
         "hub",

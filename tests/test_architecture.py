@@ -63,6 +63,7 @@ PLUGINS = {
         "automatic_speech_recognition",
         "image_classification",
         "object_detection",
+        "question_answering",
         "text_classification",
     ),
     "bigray.engines": ("onnxruntime", "openvino", "torch_eager"),

@@ -18,7 +18,7 @@ import httpx
 from bigray.client import _wire
 from bigray.client._wire import Media
 from bigray.errors import BigrayError
-from bigray.schemas import Detection, Label, Transcript
+from bigray.schemas import Answer, Detection, Label, Transcript
 
 
 class AsyncClient:
@@ -85,6 +85,18 @@ class AsyncClient:
     ) -> Any:
         """Classify a text, or each of several. Parameters: ``top_k``, ``function_to_apply``."""
         return await self.predict("text_classification", inputs, model=model, **parameters)
+
+    async def question_answering(
+        self, question: str, context: str, *, model: str | None = None, **parameters: Any
+    ) -> Answer | list[Answer]:
+        """Find the stretch of a context that answers a question; with ``top_k`` over 1 a list, best first.
+
+        Further parameters: ``max_answer_len``, ``handle_impossible_answer``, ``align_to_words``, ``doc_stride``,
+        ``max_question_len``, ``max_seq_len``. Several questions: `predict` or `batch` with ``{"question", "context"}``.
+        """
+        inputs = {"question": question, "context": context}
+        found: Answer | list[Answer] = await self.predict("question_answering", inputs, model=model, **parameters)
+        return found
 
     @overload
     async def image_classification(

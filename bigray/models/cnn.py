@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from bigray.models import _cnn_image, _cnn_speech, _cnn_text
+from bigray.models import _cnn_image, _cnn_spans, _cnn_speech, _cnn_text
 
-_KINDS = {"image": _cnn_image, "speech": _cnn_speech, "text": _cnn_text}
+_KINDS = {"image": _cnn_image, "spans": _cnn_spans, "speech": _cnn_speech, "text": _cnn_text}
 
 OPTIONS = {kind: module.OPTIONS for kind, module in _KINDS.items()}
 

@@ -18,6 +18,7 @@ from bigray.recipe import Data, Model, Serve
 SETTINGS = {"max_replicas": 1, "cpus": 0.25, "timeout_s": 20, "max_body_bytes": 1_000_000}
 NAMES = {
     "text_classification": "texts",
+    "question_answering": "questions",
     "image_classification": "images",
     "object_detection": "objects",
     "automatic_speech_recognition": "speech",
@@ -35,6 +36,9 @@ def rows_for(task: Any) -> list[dict[str, Any]]:
     if task.name == "text_classification":
         words = ("good fine bright", "bad dull poor", "neither here nor there")
         return [{"text": f"{words[i % 3]} film {i}", "label": "abc"[i % 3]} for i in range(30)]
+    if task.name == "question_answering":
+        contexts = [f"Ada number {i} came home at nine." for i in range(30)]
+        return [{"question": "When?", "context": text, "answers": [{"text": "nine", "start": -1}]} for text in contexts]
     rows = []
     for i in range(12):
         extra = {"label": "abc"[i % 3], "text": "a small word", "labels": ["cat"], "boxes": [[1.0, 2.0, 9.0, 8.0]]}

@@ -16,7 +16,7 @@ from conftest import NAMES
 
 from bigray import errors
 from bigray.client import AsyncClient, Client
-from bigray.schemas import Detection, Label, Transcript
+from bigray.schemas import Answer, Detection, Label, Transcript
 
 pytestmark = pytest.mark.cluster
 
@@ -132,6 +132,11 @@ def test_bigray_client(service: str, sound: bytes) -> None:
         assert client.image_classification([png(), png(9, 5)], top_k=1)[0] == client.image_classification(
             png(), top_k=1
         )
+        answer = client.question_answering("When?", "Ada came home at nine.")
+        assert isinstance(answer, Answer)
+        best = client.question_answering("When?", "Ada came home at nine.", top_k=2)
+        assert isinstance(best, list)
+        assert best[0] == answer
         objects = client.object_detection(png(64, 48), threshold=0.0)
         assert all(isinstance(item, Detection) for item in objects)
         assert isinstance(client.automatic_speech_recognition(sound), Transcript)
@@ -170,6 +175,11 @@ def test_huggingface_client(service: str, sound: bytes, monkeypatch: pytest.Monk
     assert [item.label for item in texts.text_classification("a good film")] != []
     assert len(texts.text_classification("a good film")) == 3
     assert len(texts.text_classification("a good film", top_k=1)) == 1
+    questions = client("question_answering")
+    asked = {"question": "When?", "context": "Ada came home at nine."}
+    answer = questions.question_answering(**asked)
+    assert asked["context"][answer.start : answer.end] == answer.answer
+    assert len(questions.question_answering(**asked, top_k=2, max_answer_len=3, handle_impossible_answer=False)) == 2
     images = client("image_classification")
     assert len(images.image_classification(png())) == 3
     assert images.image_classification(png(), top_k=1)[0].score > 0

@@ -21,7 +21,12 @@ from bigray.serve.replica import Replica
 
 @pytest.fixture(scope="module")
 def replicas(artifacts: dict[str, Path], settings: Serve) -> dict[str, Replica]:
-    names = {"texts": "text_classification", "images": "image_classification", "speech": "automatic_speech_recognition"}
+    names = {
+        "texts": "text_classification",
+        "questions": "question_answering",
+        "images": "image_classification",
+        "speech": "automatic_speech_recognition",
+    }
     return {name: Replica.open(str(artifacts[task]), name, settings) for name, task in names.items()}
 
 
@@ -71,6 +76,23 @@ def test_answers_in_every_form(replicas: dict[str, Replica]) -> None:
             assert bare == typed == coded == url
             many = (await http.post("", json={"inputs": [b64(png())]})).json()
             assert many == [bare]
+
+    asyncio.run(run())
+
+
+def test_one_input_of_two_fields(replicas: dict[str, Replica]) -> None:
+    asked = {"question": "When did Ada come?", "context": "Ada came home at nine. " * 200}
+
+    async def run() -> None:
+        async with client(replicas["questions"]) as http:
+            one = (await http.post("", json={"inputs": asked})).json()
+            assert set(one) == {"answer", "score", "start", "end"}
+            assert asked["context"][one["start"] : one["end"]] == one["answer"]
+            many = (await http.post("", json={"inputs": [asked, asked]})).json()
+            assert many == [one, one]
+            best = (await http.post("", json={"inputs": asked, "parameters": {"top_k": 3}})).json()
+            assert best[0] == one
+            assert len(best) == 3
 
     asyncio.run(run())
 

@@ -84,6 +84,15 @@ def _parse_json(value: Any, contract: Contract) -> Call:
 
 
 def _row(value: Any, contract: Contract, pointer: str) -> dict[str, Any]:
+    if contract.input is not None:
+        if not isinstance(value, dict):
+            form = ", ".join(f'"{name}": ...' for name in contract.fields)
+            raise InvalidInput(f"An input must be an object: {{{form}}}.", code="wrong_type", pointer=pointer)
+        _check_fields(value, set(contract.fields), pointer)
+        for name in contract.fields:
+            if name not in value:
+                raise InvalidInput(f"An input has no {name}.", code="missing_field", pointer=f"{pointer}/{name}")
+        return {name: limits.check_text(value[name], f"{pointer}/{name}") for name in contract.fields}
     if contract.field == "text":
         return {"text": limits.check_text(value, pointer)}
     data = limits.decode_base64(value, contract.field, pointer)

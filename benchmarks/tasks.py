@@ -1,0 +1,15 @@
+"""Is each task as good as its data allow, and its compressed model as good as the dense one?
+
+    python -m benchmarks.tasks --data DIR [--only NAME] [--save]
+
+DIR holds real data sets (see ``benchmarks/README.md``). Each measure is a file in ``benchmarks/measures``.
+"""
+
+from __future__ import annotations
+
+from benchmarks import spine
+
+MEASURES = ("squad",)
+
+if __name__ == "__main__":
+    raise SystemExit(spine.main("tasks", MEASURES, MEASURES))
