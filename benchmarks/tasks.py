@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from benchmarks import spine
 
-MEASURES = ("squad",)
+MEASURES = ("squad", "multi30k", "scitldr")
 
 if __name__ == "__main__":
     raise SystemExit(spine.main("tasks", MEASURES, MEASURES))

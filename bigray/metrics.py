@@ -7,6 +7,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -164,3 +165,50 @@ def _word_overlap(said: str, truth: str) -> tuple[float, float]:
         return exact, exact
     shared = (Counter(mine) & Counter(true)).total()
     return 2.0 * shared / (len(mine) + len(true)), exact
+
+
+def translation(said: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
+    """BLEU (Papineni et al. 2002) and chrF (Popovic 2015) of all texts together; through sacrebleu with its defaults.
+
+    Texts are compared as they are written (detokenised, cased). Fractions of the 0 to 100 that are usually printed.
+    """
+    bleu, chrf = _sacrebleu()
+    counts = [_segment(mine.strip(), true.strip()) for mine, true in zip(said, truth, strict=True)]
+    return {
+        "bleu": bleu._aggregate_and_compute([list(one) for one, _ in counts]).score / 100,
+        "chrf": chrf._aggregate_and_compute([list(one) for _, one in counts]).score / 100,
+    }
+
+
+@lru_cache(maxsize=1)
+def _sacrebleu() -> tuple[Any, Any]:
+    from sacrebleu.metrics import BLEU, CHRF
+
+    return BLEU(), CHRF()
+
+
+@lru_cache(maxsize=20_000)
+def _segment(said: str, truth: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the counts that BLEU and chrF add up; remembered for the bootstrap over rows."""
+    bleu, chrf = (metric._extract_corpus_statistics([said], [[truth]])[0] for metric in _sacrebleu())
+    return tuple(bleu), tuple(chrf)
+
+
+def summarization(said: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
+    """ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004), F measures with stemming, means over texts; through rouge-score."""
+    found = np.array([_rouge(mine, true) for mine, true in zip(said, truth, strict=True)]).reshape(-1, 3)
+    values = found.mean(axis=0) if len(found) else np.zeros(3)
+    return dict(zip(("rouge_1", "rouge_2", "rouge_l"), values.tolist(), strict=True))
+
+
+@lru_cache(maxsize=1)
+def _rouge_scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+
+
+@lru_cache(maxsize=20_000)
+def _rouge(said: str, truth: str) -> tuple[float, float, float]:
+    scores = _rouge_scorer().score(truth, said)
+    return scores["rouge1"].fmeasure, scores["rouge2"].fmeasure, scores["rougeL"].fmeasure

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bigray import plugins
 from bigray.artifact import Artifact
 from bigray.engines.base import Program, Session
 from bigray.models.base import Architecture, build
 from bigray.schemas import Wire
-from bigray.tasks.base import Row, Task
+from bigray.tasks.base import Batch, Graph, Row, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +39,7 @@ class Predictor:
         pieces = ((number, piece) for number, row in enumerate(rows) for piece in task.split(row, parameters))
         while chunk := list(islice(pieces, max(PIECES, len(rows)))):
             batch = task.encode([piece for _, piece in chunk])
-            outputs = self.session.run(batch)
+            outputs = task.infer(self.session.run, batch, parameters)
             for (number, _), one in zip(chunk, task.decode(outputs, batch, parameters), strict=True):
                 found[number].append(one)
         return [task.merge(row, parts, parameters) for row, parts in zip(rows, found, strict=True)]
@@ -75,4 +77,31 @@ def load_session(task: Task, architecture: Architecture, engine: str, model_dir:
 def program(task: Task, network: nn.Module) -> Program:
     """Bundle a network with what an engine needs to export it."""
     example = task.encode(task.example(2))
-    return Program(network, task.forward, task.inputs, task.outputs, task.dynamic, example)
+    graphs = dict(task.graphs)
+    first = graphs.pop("")
+    outputs = _outputs(first, network, example) if graphs else {}
+    parts = {
+        name: Program(network, one.forward, one.inputs, one.outputs, one.dynamic, one.example(example, outputs))
+        for name, one in graphs.items()
+    }
+    return Program(network, first.forward, first.inputs, first.outputs, first.dynamic, example, parts)
+
+
+def _outputs(graph: Graph, network: nn.Module, example: Batch) -> Batch:
+    import torch
+
+    with torch.no_grad():
+        found = graph.forward(network.eval(), {name: torch.from_numpy(example[name]) for name in graph.inputs})
+    return {name: value.numpy() for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class Inference(Session):
+    """Everything between encoding and decoding as one run: what is timed, whether a task takes one step or many."""
+
+    task: Task
+    session: Session
+
+    def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Batch:
+        """Run the task's inference."""
+        return self.task.infer(self.session.run, dict(inputs))

@@ -71,6 +71,7 @@ class Data(Section):
         "voc",
         "coco",
         "squad",
+        "parallel_text",
         "audio_table",
         "audio_folder",
         "hub",

@@ -65,6 +65,18 @@ class Answer(Wire):
     """Characters (Unicode code points) of the context as it was sent; ``end`` is past the last one."""
 
 
+class Translation(Wire):
+    """A text in the other language."""
+
+    translation_text: str
+
+
+class Summary(Wire):
+    """What matters of a text."""
+
+    summary_text: str
+
+
 class Chunk(Wire):
     """A stretch of speech."""
 
@@ -116,6 +128,29 @@ class QuestionAnsweringParameters(Wire):
     """Tokens of one window, question included; at most what the model can take."""
 
 
+class GenerateParameters(Wire):
+    """How a text is written; what is not given is as the model's recipe says."""
+
+    num_beams: int | None = Field(None, ge=1, le=16)
+    """Beginnings kept side by side; 1 takes the likeliest token each time."""
+    max_new_tokens: int | None = Field(None, ge=1, le=100_000)
+    """Longest answer to one piece of the text, in tokens."""
+    length_penalty: Finite | None = Field(None, ge=-10, le=10)
+    """Over 0 favours longer answers; needs more than one beam."""
+    no_repeat_ngram_size: int | None = Field(None, ge=0, le=10)
+    """Runs of so many tokens occur once; 0: no limit."""
+
+
+class TextToTextParameters(Wire):
+    """Settings of translation and summarization."""
+
+    generate_parameters: GenerateParameters = GenerateParameters()
+    truncation: Literal["do_not_truncate", "longest_first", "only_first", "only_second"] | None = None
+    """A text longer than the window is read in pieces; any choice but ``do_not_truncate`` reads only the first."""
+    clean_up_tokenization_spaces: bool | None = None
+    """Taken and without effect: texts come out clean."""
+
+
 class TranscriptionParameters(Wire):
     """Settings of speech recognition."""
 
@@ -133,6 +168,8 @@ class Contract:
     parameters: type[Wire]
     output: TypeAdapter[Any]
     """Checks and serialises the answer for one input."""
+    nested: bool = False
+    """Whether the answer to a single input stands in a list of one, as the Hugging Face clients read it."""
     input: type[Wire] | None = None
     """Form of an input of several fields, all of the kind ``field``; each is a field of the row."""
 
@@ -145,10 +182,16 @@ class Contract:
 CONTRACTS: dict[str, Contract] = {
     contract.task: contract
     for contract in (
-        Contract("text_classification", "text", ClassificationParameters, TypeAdapter(list[Label])),
+        Contract("text_classification", "text", ClassificationParameters, TypeAdapter(list[Label]), nested=True),
         Contract(
-            "question_answering", "text", QuestionAnsweringParameters, TypeAdapter(Answer | list[Answer]), Question
+            "question_answering",
+            "text",
+            QuestionAnsweringParameters,
+            TypeAdapter(Answer | list[Answer]),
+            input=Question,
         ),
+        Contract("translation", "text", TextToTextParameters, TypeAdapter(Translation), nested=True),
+        Contract("summarization", "text", TextToTextParameters, TypeAdapter(Summary), nested=True),
         Contract("image_classification", "image", ClassificationParameters, TypeAdapter(list[Label])),
         Contract("object_detection", "image", DetectionParameters, TypeAdapter(list[Detection])),
         Contract("automatic_speech_recognition", "audio", TranscriptionParameters, TypeAdapter(Transcript)),

@@ -67,7 +67,7 @@ class Question:
         """
         output = self.contract.output
         try:
-            if not self.many and self.contract.task != "text_classification":
+            if not self.many and not self.contract.nested:
                 return output.validate_json(body)
             found = json.loads(body)
             if not isinstance(found, list) or len(found) != self.count:

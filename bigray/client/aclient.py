@@ -18,7 +18,7 @@ import httpx
 from bigray.client import _wire
 from bigray.client._wire import Media
 from bigray.errors import BigrayError
-from bigray.schemas import Answer, Detection, Label, Transcript
+from bigray.schemas import Answer, Detection, Label, Summary, Transcript, Translation
 
 
 class AsyncClient:
@@ -85,6 +85,26 @@ class AsyncClient:
     ) -> Any:
         """Classify a text, or each of several. Parameters: ``top_k``, ``function_to_apply``."""
         return await self.predict("text_classification", inputs, model=model, **parameters)
+
+    @overload
+    async def translation(self, inputs: str, *, model: str | None = None, **parameters: Any) -> Translation: ...
+    @overload
+    async def translation(
+        self, inputs: Sequence[str], *, model: str | None = None, **parameters: Any
+    ) -> list[Translation]: ...
+    async def translation(self, inputs: str | Sequence[str], *, model: str | None = None, **parameters: Any) -> Any:
+        """Translate a text, or each of several. Parameters: ``generate_parameters``, ``truncation``."""
+        return await self.predict("translation", inputs, model=model, **parameters)
+
+    @overload
+    async def summarization(self, inputs: str, *, model: str | None = None, **parameters: Any) -> Summary: ...
+    @overload
+    async def summarization(
+        self, inputs: Sequence[str], *, model: str | None = None, **parameters: Any
+    ) -> list[Summary]: ...
+    async def summarization(self, inputs: str | Sequence[str], *, model: str | None = None, **parameters: Any) -> Any:
+        """Summarize a text, or each of several. Parameters: ``generate_parameters``, ``truncation``."""
+        return await self.predict("summarization", inputs, model=model, **parameters)
 
     async def question_answering(
         self, question: str, context: str, *, model: str | None = None, **parameters: Any

@@ -18,7 +18,7 @@ import httpx
 from bigray.client import _wire
 from bigray.client._wire import Media
 from bigray.errors import BigrayError
-from bigray.schemas import Answer, Detection, Label, Transcript
+from bigray.schemas import Answer, Detection, Label, Summary, Transcript, Translation
 
 
 class Client:
@@ -86,6 +86,24 @@ class Client:
     def text_classification(self, inputs: str | Sequence[str], *, model: str | None = None, **parameters: Any) -> Any:
         """Classify a text, or each of several. Parameters: ``top_k``, ``function_to_apply``."""
         return self.predict("text_classification", inputs, model=model, **parameters)
+
+    @overload
+    def translation(self, inputs: str, *, model: str | None = None, **parameters: Any) -> Translation: ...
+    @overload
+    def translation(
+        self, inputs: Sequence[str], *, model: str | None = None, **parameters: Any
+    ) -> list[Translation]: ...
+    def translation(self, inputs: str | Sequence[str], *, model: str | None = None, **parameters: Any) -> Any:
+        """Translate a text, or each of several. Parameters: ``generate_parameters``, ``truncation``."""
+        return self.predict("translation", inputs, model=model, **parameters)
+
+    @overload
+    def summarization(self, inputs: str, *, model: str | None = None, **parameters: Any) -> Summary: ...
+    @overload
+    def summarization(self, inputs: Sequence[str], *, model: str | None = None, **parameters: Any) -> list[Summary]: ...
+    def summarization(self, inputs: str | Sequence[str], *, model: str | None = None, **parameters: Any) -> Any:
+        """Summarize a text, or each of several. Parameters: ``generate_parameters``, ``truncation``."""
+        return self.predict("summarization", inputs, model=model, **parameters)
 
     def question_answering(
         self, question: str, context: str, *, model: str | None = None, **parameters: Any

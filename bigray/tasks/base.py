@@ -7,7 +7,7 @@ this contract and no task. One batch lives like this::
       │ split     in answering only             [row], or one piece per window of a long document or recording
       │ encode    numpy, no torch               the same code in the training loop and in the serving replica
     batch     dict of arrays                    {"input_ids": (N, T) int64, "attention_mask": (N, T), "target": (N,)}
-      │ forward   torch, in training            or Session.run of an engine, in serving
+      │ forward   torch, in training            or infer: Session.run of an engine, once or step by step
     outputs   dict of arrays                    {"logits": (N, C) float32}
       ├ loss      torch scalar                  training only
       └ decode    numpy, no torch               what was found in each piece
@@ -23,7 +23,7 @@ every other array is a target. Sizes: N rows, T steps in time, C classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -56,6 +56,23 @@ class Metric:
     def drop(self, dense: float, candidate: float) -> float:
         """Return how much worse the candidate is, in points (hundredths); negative when it is better."""
         return 100.0 * ((dense - candidate) if self.higher_is_better else (candidate - dense))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One exported graph of a network, of several where an answer is made step by step."""
+
+    forward: Callable[[nn.Module, Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]
+    """As `Task.forward`."""
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    dynamic: Mapping[str, Mapping[int, str]]
+    example: Callable[[Batch, Batch], Batch] = lambda batch, outputs: batch
+    """(batch, outputs of the first graph) -> arrays to trace with."""
+
+
+Run = Callable[..., Batch]
+"""``run(arrays, part="")``: carries out one exported graph; `Session.run` of an engine."""
 
 
 class State(BaseModel):
@@ -147,6 +164,17 @@ class Task(ABC):
         self, outputs: Mapping[str, torch.Tensor], batch: Mapping[str, torch.Tensor], smoothing: float = 0.0
     ) -> torch.Tensor:
         """Return the scalar training loss, the mean over rows."""
+
+    @property
+    def graphs(self) -> Mapping[str, Graph]:
+        """Exported graphs by name, the first one named "". What training runs is `forward`, which is that first one
+        unless answers are made step by step.
+        """
+        return {"": Graph(self.forward, self.inputs, self.outputs, self.dynamic)}
+
+    def infer(self, run: Run, batch: Batch, parameters: Wire | None = None) -> Batch:
+        """Return what `decode` reads, by running the exported graphs; generators loop here. Numpy only."""
+        return run(batch)
 
     @abstractmethod
     def decode(self, outputs: Batch, batch: Batch, parameters: Wire | None = None) -> list[Any]:

@@ -51,13 +51,12 @@ class InTraining(Session):
         self._task, self._network = task, network
         self._device = next(network.parameters()).device
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+    def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Arrays:
         """Run without gradients."""
-        batch = {name: inputs[name] for name in self._task.inputs}
+        graph = self._task.graphs[part]
+        batch = tensors({name: inputs[name] for name in graph.inputs})
         with torch.inference_mode():
-            outputs = self._task.forward(
-                self._network, {key: value.to(self._device) for key, value in tensors(batch).items()}
-            )
+            outputs = graph.forward(self._network, {key: value.to(self._device) for key, value in batch.items()})
         return {name: value.float().cpu().numpy() for name, value in outputs.items()}
 
 

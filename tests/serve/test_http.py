@@ -16,7 +16,7 @@ from conftest import NAMES
 
 from bigray import errors
 from bigray.client import AsyncClient, Client
-from bigray.schemas import Answer, Detection, Label, Transcript
+from bigray.schemas import Answer, Detection, Label, Summary, Transcript, Translation
 
 pytestmark = pytest.mark.cluster
 
@@ -137,6 +137,10 @@ def test_bigray_client(service: str, sound: bytes) -> None:
         best = client.question_answering("When?", "Ada came home at nine.", top_k=2)
         assert isinstance(best, list)
         assert best[0] == answer
+        assert isinstance(client.translation("a film", model="phrases"), Translation)
+        two = client.summarization(["a film", "a film"], generate_parameters={"num_beams": 2})
+        assert two[0] == two[1]
+        assert isinstance(two[0], Summary)
         objects = client.object_detection(png(64, 48), threshold=0.0)
         assert all(isinstance(item, Detection) for item in objects)
         assert isinstance(client.automatic_speech_recognition(sound), Transcript)
@@ -180,6 +184,9 @@ def test_huggingface_client(service: str, sound: bytes, monkeypatch: pytest.Monk
     answer = questions.question_answering(**asked)
     assert asked["context"][answer.start : answer.end] == answer.answer
     assert len(questions.question_answering(**asked, top_k=2, max_answer_len=3, handle_impossible_answer=False)) == 2
+    assert isinstance(client("translation").translation("a small film").translation_text, str)
+    options = {"generate_parameters": {"max_new_tokens": 3}, "truncation": "do_not_truncate"}
+    assert isinstance(client("summarization").summarization("a small film", **options).summary_text, str)
     images = client("image_classification")
     assert len(images.image_classification(png())) == 3
     assert images.image_classification(png(), top_k=1)[0].score > 0

@@ -20,8 +20,6 @@ from bigray.serve import limits
 from bigray.serve.dialects.base import Call, Dialect
 from bigray.serve.problems import CONTENT_TYPE, problem_body
 
-_NESTED = {"text_classification"}
-"""Tasks whose answer to a single input is wrapped in a list."""
 _MAX_ERRORS = 8
 """Fields named in one problem document."""
 
@@ -55,7 +53,7 @@ class HuggingFace(Dialect):
     def render(self, answers: Sequence[Any], call: Call, contract: Contract) -> bytes:
         """One answer, or a list of answers when the inputs were a list."""
         parts = [contract.output.dump_json(answer, exclude_none=True) for answer in answers]
-        if call.many or contract.task in _NESTED:
+        if call.many or contract.nested:
             return b"[" + b",".join(parts) + b"]"
         return parts[0]
 
