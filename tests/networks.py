@@ -17,7 +17,7 @@ VOCABULARY = 60
 
 def task(model_type: str | None = None, field: str = "text") -> Any:
     """What methods ask of a task."""
-    return SimpleNamespace(model_type=model_type, contract=SimpleNamespace(field=field))
+    return SimpleNamespace(model_type=model_type, contract=SimpleNamespace(field=field), graphs={"": None})
 
 
 def answer(program: Program, inputs: Arrays) -> Arrays:

@@ -215,7 +215,7 @@ def test_wrong_settings_are_refused():
         task.encode([{"text": " "}])
 
 
-def test_pretrained_encoder_decoder_from_a_folder(tmp_path):
+def t5(tmp_path):
     from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
     trained, _ = prepared()
@@ -232,6 +232,11 @@ def test_pretrained_encoder_decoder_from_a_folder(tmp_path):
     model = Model(source="transformers", name=str(folder), input={"max_target": 8, "prefix": "one "})
     task = TASK.prepare(Data(train="x"), model, ROWS)
     network = build(task.architecture(model), pretrained=True).eval()
+    return task, network
+
+
+def test_pretrained_encoder_decoder_from_a_folder(tmp_path):
+    task, network = t5(tmp_path)
     assert task.state.pretrained
     assert (task.state.start, task.state.end) == (0, 3)
     batch = {name: torch.from_numpy(value) for name, value in task.encode(ROWS[:2]).items()}
@@ -243,6 +248,11 @@ def test_pretrained_encoder_decoder_from_a_folder(tmp_path):
         state |= {"token": token, "position": torch.ones_like(token)}
         found = task.graphs["step"].forward(network, state)
     torch.testing.assert_close(found["logits"], whole[:, 1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_pretrained_encoder_decoder_survives_export(tmp_path):
+    task, network = t5(tmp_path)
     runtime = plugins.load("bigray.engines", "openvino").ENGINE
     (tmp_path / "export").mkdir()
     runtime.export(program(task, network), tmp_path / "export")
