@@ -65,11 +65,14 @@ def _cache(batch: Mapping[str, torch.Tensor] | None = None) -> Any:
     class Layer(DynamicLayer):  # type: ignore[misc]
         """Starts with what it is given: the original joins it to a tensor of no dimension, which no converter takes."""
 
+        is_initialized: bool
+
         def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             if self.is_initialized:
                 return super().update(key_states, value_states, *args, **kwargs)
             self.dtype, self.device = key_states.dtype, key_states.device
-            self.keys, self.values, self.is_initialized = key_states, value_states, True
+            self.keys, self.values = key_states, value_states
+            self.is_initialized = True
             return self.keys, self.values
 
     own, cross = Cache(layer_class_to_replicate=Layer), Cache(layer_class_to_replicate=Layer)
