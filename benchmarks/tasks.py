@@ -1,4 +1,4 @@
-"""Is each task as good as promised, dense and compressed, on real data?
+"""Is each task as good as its data allow, and its compressed model as good as the dense one?
 
     python -m benchmarks.tasks --data DIR [--only NAME] [--save]
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from benchmarks.form import main
 
-MEASURES = ("orl", "librispeech")
+MEASURES = ("squad", "multi30k", "scitldr", "orl", "librispeech")
 NEED_DATA = set(MEASURES)
 
 if __name__ == "__main__":

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import string
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -187,3 +191,89 @@ def rank_1(embeddings: np.ndarray, names: np.ndarray, same: np.ndarray) -> float
     alike = (person[:, None] == person[None]) & np.isfinite(cosines)
     known = alike.any(1)
     return float((person[cosines.argmax(1)] == person)[known].mean()) if known.any() else 0.0
+
+
+def squad(said: Sequence[str], truth: Sequence[Sequence[str]]) -> dict[str, float]:
+    """F1 of words and exact match as SQuAD's evaluation script defines them, the best over a row's true answers.
+
+    Lower case, without punctuation and the articles a, an, the. No true answers mean that the context holds none: then
+    only an empty answer is right (SQuAD 2.0). https://rajpurkar.github.io/SQuAD-explorer/.
+
+    Args:
+        said: One answer per row, empty for none.
+        truth: The true answers of each row, which may be several, or none.
+    """
+    pairs = [
+        [_word_overlap(one, true) for true in [text for text in known if _squad_words(text)] or [""]]
+        for one, known in zip(said, truth, strict=True)
+    ]
+    count = max(1, len(pairs))
+    return {
+        "f1": sum(max(f1 for f1, _ in row) for row in pairs) / count,
+        "exact_match": sum(max(exact for _, exact in row) for row in pairs) / count,
+    }
+
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _squad_words(text: str) -> list[str]:
+    return re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION)).split()
+
+
+@lru_cache(maxsize=20_000)
+def _word_overlap(said: str, truth: str) -> tuple[float, float]:
+    """Return F1 and exact match of two texts; remembered for the bootstrap over rows."""
+    mine, true = _squad_words(said), _squad_words(truth)
+    exact = float(mine == true)
+    if not mine or not true:
+        return exact, exact
+    shared = (Counter(mine) & Counter(true)).total()
+    return 2.0 * shared / (len(mine) + len(true)), exact
+
+
+def translation(said: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
+    """BLEU (Papineni et al. 2002) and chrF (Popovic 2015) of all texts together; through sacrebleu with its defaults.
+
+    Texts are compared as they are written (detokenised, cased). Fractions of the 0 to 100 that are usually printed.
+    """
+    bleu, chrf = _sacrebleu()
+    counts = [_segment(mine.strip(), true.strip()) for mine, true in zip(said, truth, strict=True)]
+    return {
+        "bleu": bleu._aggregate_and_compute([list(one) for one, _ in counts]).score / 100,
+        "chrf": chrf._aggregate_and_compute([list(one) for _, one in counts]).score / 100,
+    }
+
+
+@lru_cache(maxsize=1)
+def _sacrebleu() -> tuple[Any, Any]:
+    from sacrebleu.metrics import BLEU, CHRF
+
+    return BLEU(), CHRF()
+
+
+@lru_cache(maxsize=20_000)
+def _segment(said: str, truth: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the counts that BLEU and chrF add up; remembered for the bootstrap over rows."""
+    bleu, chrf = (metric._extract_corpus_statistics([said], [[truth]])[0] for metric in _sacrebleu())
+    return tuple(bleu), tuple(chrf)
+
+
+def summarization(said: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
+    """ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004), F measures with stemming, means over texts; through rouge-score."""
+    found = np.array([_rouge(mine, true) for mine, true in zip(said, truth, strict=True)]).reshape(-1, 3)
+    values = found.mean(axis=0) if len(found) else np.zeros(3)
+    return dict(zip(("rouge_1", "rouge_2", "rouge_l"), values.tolist(), strict=True))
+
+
+@lru_cache(maxsize=1)
+def _rouge_scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+
+
+@lru_cache(maxsize=20_000)
+def _rouge(said: str, truth: str) -> tuple[float, float, float]:
+    scores = _rouge_scorer().score(truth, said)
+    return scores["rouge1"].fmeasure, scores["rouge2"].fmeasure, scores["rougeL"].fmeasure

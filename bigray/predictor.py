@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bigray import plugins
 from bigray.artifact import Artifact
 from bigray.engines.base import Program, Session
 from bigray.models.base import Architecture, build
 from bigray.schemas import Wire
-from bigray.tasks.base import Row, Task
+from bigray.tasks.base import Batch, Graph, Row, Task
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+PIECES = 16
+"""Pieces of long inputs that go through the model together; this bounds memory, whatever the length of an input."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +33,16 @@ class Predictor:
     session: Session
 
     def predict(self, rows: Sequence[Row], parameters: Wire | None = None) -> list[Any]:
-        """Return one answer per row; rows go through the model as one batch."""
-        batch = self.task.encode(rows)
-        return self.task.decode(self.session.run(batch), batch, parameters)
+        """Return one answer per row; rows go through the model as one batch, long ones in several pieces."""
+        task = self.task
+        found: list[list[Any]] = [[] for _ in rows]
+        pieces = ((number, piece) for number, row in enumerate(rows) for piece in task.split(row, parameters))
+        while chunk := list(islice(pieces, max(PIECES, len(rows)))):
+            batch = task.encode([piece for _, piece in chunk])
+            outputs = task.infer(self.session.run, batch, parameters)
+            for (number, _), one in zip(chunk, task.decode(outputs, batch, parameters), strict=True):
+                found[number].append(one)
+        return [task.merge(row, parts, parameters) for row, parts in zip(rows, found, strict=True)]
 
 
 def open_artifact(directory: str | Path, *, threads: int = 1, verify: bool = True) -> Predictor:
@@ -63,4 +77,31 @@ def load_session(task: Task, architecture: Architecture, engine: str, model_dir:
 def program(task: Task, network: nn.Module) -> Program:
     """Bundle a network with what an engine needs to export it."""
     example = task.encode(task.example(2))
-    return Program(network, task.forward, task.inputs, task.outputs, task.dynamic, example)
+    graphs = dict(task.graphs)
+    first = graphs.pop("")
+    outputs = _outputs(first, network, example) if graphs else {}
+    parts = {
+        name: Program(network, one.forward, one.inputs, one.outputs, one.dynamic, one.example(example, outputs))
+        for name, one in graphs.items()
+    }
+    return Program(network, first.forward, first.inputs, first.outputs, first.dynamic, example, parts)
+
+
+def _outputs(graph: Graph, network: nn.Module, example: Batch) -> Batch:
+    import torch
+
+    with torch.no_grad():
+        found = graph.forward(network.eval(), {name: torch.from_numpy(example[name]) for name in graph.inputs})
+    return {name: value.numpy() for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class Inference(Session):
+    """Everything between encoding and decoding as one run: what is timed, whether a task takes one step or many."""
+
+    task: Task
+    session: Session
+
+    def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Batch:
+        """Run the task's inference."""
+        return self.task.infer(self.session.run, dict(inputs))

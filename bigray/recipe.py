@@ -70,6 +70,8 @@ class Data(Section):
         "image_folder",
         "voc",
         "coco",
+        "squad",
+        "parallel_text",
         "audio_table",
         "audio_folder",
         "hub",

@@ -46,6 +46,37 @@ class Detection(Wire):
     box: Box
 
 
+class Question(Wire):
+    """What question answering is asked: one input of two fields."""
+
+    question: str
+    context: str
+    """The text that holds the answer."""
+
+
+class Answer(Wire):
+    """A stretch of the context: ``context[start:end] == answer``; empty at 0 when the context holds no answer."""
+
+    answer: str
+    score: Finite
+    """Probability of this stretch among all that were considered."""
+    start: int
+    end: int
+    """Characters (Unicode code points) of the context as it was sent; ``end`` is past the last one."""
+
+
+class Translation(Wire):
+    """A text in the other language."""
+
+    translation_text: str
+
+
+class Summary(Wire):
+    """What matters of a text."""
+
+    summary_text: str
+
+
 class Chunk(Wire):
     """A stretch of speech."""
 
@@ -93,6 +124,48 @@ class DetectionParameters(Wire):
     """Objects below this score are left out."""
 
 
+class QuestionAnsweringParameters(Wire):
+    """Settings of question answering; what is not given is as the model was trained."""
+
+    top_k: int | None = Field(None, ge=1, le=1000)
+    """Answers returned, best first, as a list; without it (or with 1) the best one alone."""
+    max_answer_len: int | None = Field(None, ge=1, le=1000)
+    """Longest answer, in tokens."""
+    handle_impossible_answer: bool | None = None
+    """Whether "the context holds no answer" may be the answer."""
+    align_to_words: bool | None = None
+    """Whether an answer is widened to whole words; by default yes."""
+    doc_stride: int | None = Field(None, ge=0, le=100_000)
+    """Tokens by which the windows of a long context overlap."""
+    max_question_len: int | None = Field(None, ge=1, le=1000)
+    """Tokens of the question that are read."""
+    max_seq_len: int | None = Field(None, ge=16, le=100_000)
+    """Tokens of one window, question included; at most what the model can take."""
+
+
+class GenerateParameters(Wire):
+    """How a text is written; what is not given is as the model's recipe says."""
+
+    num_beams: int | None = Field(None, ge=1, le=16)
+    """Beginnings kept side by side; 1 takes the likeliest token each time."""
+    max_new_tokens: int | None = Field(None, ge=1, le=100_000)
+    """Longest answer to one piece of the text, in tokens."""
+    length_penalty: Finite | None = Field(None, ge=-10, le=10)
+    """Over 0 favours longer answers; needs more than one beam."""
+    no_repeat_ngram_size: int | None = Field(None, ge=0, le=10)
+    """Runs of so many tokens occur once; 0: no limit."""
+
+
+class TextToTextParameters(Wire):
+    """Settings of translation and summarization."""
+
+    generate_parameters: GenerateParameters = GenerateParameters()
+    truncation: Literal["do_not_truncate", "longest_first", "only_first", "only_second"] | None = None
+    """A text longer than the window is read in pieces; any choice but ``do_not_truncate`` reads only the first."""
+    clean_up_tokenization_spaces: bool | None = None
+    """Taken and without effect: texts come out clean."""
+
+
 class TranscriptionParameters(Wire):
     """Settings of speech recognition."""
 
@@ -121,16 +194,34 @@ class Contract:
 
     task: str
     field: Literal["text", "image", "audio"]
-    """What one input is; also the name of the row's field that holds it."""
+    """What one input is; also the name of the row's field that holds it, unless ``input`` names several."""
     parameters: type[Wire]
     output: TypeAdapter[Any]
     """Checks and serialises the answer for one input."""
+    nested: bool = False
+    """Whether the answer to a single input stands in a list of one, as the Hugging Face clients read it."""
+    input: type[Wire] | None = None
+    """Form of an input of several fields, all of the kind ``field``; each is a field of the row."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The row's fields that hold one input."""
+        return tuple(self.input.model_fields) if self.input else (self.field,)
 
 
 CONTRACTS: dict[str, Contract] = {
     contract.task: contract
     for contract in (
-        Contract("text_classification", "text", ClassificationParameters, TypeAdapter(list[Label])),
+        Contract("text_classification", "text", ClassificationParameters, TypeAdapter(list[Label]), nested=True),
+        Contract(
+            "question_answering",
+            "text",
+            QuestionAnsweringParameters,
+            TypeAdapter(Answer | list[Answer]),
+            input=Question,
+        ),
+        Contract("translation", "text", TextToTextParameters, TypeAdapter(Translation), nested=True),
+        Contract("summarization", "text", TextToTextParameters, TypeAdapter(Summary), nested=True),
         Contract("image_classification", "image", ClassificationParameters, TypeAdapter(list[Label])),
         Contract("object_detection", "image", DetectionParameters, TypeAdapter(list[Detection])),
         Contract("automatic_speech_recognition", "audio", TranscriptionParameters, TypeAdapter(Transcript)),

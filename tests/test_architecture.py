@@ -65,8 +65,11 @@ PLUGINS = {
         "face_recognition",
         "image_classification",
         "object_detection",
+        "question_answering",
         "speaker_recognition",
+        "summarization",
         "text_classification",
+        "translation",
     ),
     "bigray.engines": ("onnxruntime", "openvino", "torch_eager"),
     "bigray.compress.methods": (
@@ -81,7 +84,7 @@ PLUGINS = {
         "quantize_weight_only",
         "trim_vocabulary",
     ),
-    "bigray.models": ("cnn", "detector", "ffnn", "rnn"),
+    "bigray.models": ("cnn", "detector", "ffnn", "rnn", "transformer"),
     "bigray.data.augment": (
         "add_noise",
         "add_silence",

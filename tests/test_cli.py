@@ -21,7 +21,7 @@ from bigray import demo, pipeline
 from bigray import recipe as recipes
 from bigray.artifact import Manifest, create, now
 from bigray.cli import main
-from bigray.errors import NothingQualified, TrainingFailed
+from bigray.errors import DataError, NothingQualified, TrainingFailed
 from bigray.models.base import build
 from bigray.predictor import program
 from bigray.tasks.text_classification import TASK
@@ -285,6 +285,17 @@ def test_status_lists_models(run: Run, service: str) -> None:
     assert (code, err) == (0, "")
     assert re.search(r"reviews\s+text_classification\s+openvino\s+ready", out)
     assert re.search(r"digits\s+image_classification\s+onnxruntime\s+not ready", out)
+
+
+def test_an_input_of_several_fields_is_json() -> None:
+    from bigray.cli.predict import _value
+    from bigray.schemas import CONTRACTS
+
+    contract = CONTRACTS["question_answering"]
+    assert _value(contract, '{"question": "a", "context": "b"}') == {"question": "a", "context": "b"}
+    for text in ("who?", '{"question": "a"}', "[1]"):
+        with pytest.raises(DataError, match=r"This model takes JSON: .\{.question"):
+            _value(contract, text)
 
 
 def test_status_without_a_service_says_so(run: Run) -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from bigray.schemas import Contract
 
 
 def command(
     model: Annotated[
         str, typer.Argument(metavar="ARTIFACT_OR_URL", help="Folder of an artifact, or URL of a served model.")
     ],
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Texts, or paths of images or sound files.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="Texts, paths of images or sound files, or JSON where an input has several fields."
+        ),
+    ],
     api_key: Annotated[
         str | None, typer.Option(envvar="BIGRAY_API_KEY", help="Key, where the service wants one.")
     ] = None,
@@ -21,6 +29,8 @@ def command(
     """Print one JSON answer per input.
 
     Example:  bigray predict runs/reviews/artifact "a fine film" "two hours lost"
+
+    Example:  bigray predict runs/facts/artifact '{"question": "Who came?", "context": "Ada came at nine."}'
 
     Example:  bigray predict http://127.0.0.1:8000/models/digits seven.png
     """
@@ -35,7 +45,8 @@ def _local(folder: str, inputs: list[str]) -> list[Any]:
 
     predictor = open_artifact(folder)
     contract = predictor.task.contract
-    rows: list[Row] = [{contract.field: _value(contract.field, text)} for text in inputs]
+    values = [_value(contract, text) for text in inputs]
+    rows: list[Row] = [value if isinstance(value, dict) else {contract.field: value} for value in values]
     return [contract.output.dump_python(answer, mode="json", exclude_none=True) for answer in predictor.predict(rows)]
 
 
@@ -49,19 +60,25 @@ def _served(url: str, inputs: list[str], api_key: str | None) -> list[Any]:
         raise UserError(f"{url!r} names no model; it should end with /models/NAME, as `bigray status` shows it.")
     with Client(base, api_key=api_key) as client:
         task = client.describe(name)["task"]
-        contract, ask = CONTRACTS[task], getattr(client, task)
-        answers = [ask(_value(contract.field, text), model=name) for text in inputs]
+        contract = CONTRACTS[task]
+        answers = [client.predict(task, _value(contract, text), model=name) for text in inputs]
     return [contract.output.dump_python(answer, mode="json", exclude_none=True) for answer in answers]
 
 
-def _value(field: str, text: str) -> str | bytes:
+def _value(contract: Contract, text: str) -> str | bytes | dict[str, str]:
     from bigray.errors import DataError
 
-    if field == "text":
+    if contract.input is not None:
+        try:
+            return contract.input.model_validate_json(text).model_dump()
+        except ValueError:
+            form = json.dumps(dict.fromkeys(contract.fields, "..."))
+            raise DataError(f"This model takes JSON: '{form}'. Got {text[:80]!r}.") from None
+    if contract.field == "text":
         return text
     try:
         return Path(text).read_bytes()
     except OSError as error:
         raise DataError(
-            f"Cannot read {text!r}: {error.strerror}. This model takes the path of an {field} file."
+            f"Cannot read {text!r}: {error.strerror}. This model takes the path of an {contract.field} file."
         ) from None

@@ -78,7 +78,7 @@ class Question:
         """
         output = self.contract.output
         try:
-            if not self.many and self.contract.task != "text_classification":
+            if not self.many and not self.contract.nested:
                 return output.validate_json(body)
             found = json.loads(body)
             if not isinstance(found, list) or len(found) != self.count:
@@ -126,14 +126,17 @@ def question(task: str, inputs: Any, parameters: Mapping[str, Any]) -> Question:
     """
     contract = CONTRACTS[task]
     given = _parameters(contract, parameters)
-    many = isinstance(inputs, Sequence | Iterable) and not isinstance(inputs, str | bytes | Path)
+    many = isinstance(inputs, Sequence | Iterable) and not isinstance(inputs, str | bytes | Path | Mapping)
     items = list(inputs) if many else [inputs]
     if not items:
         raise InvalidInput("There are no inputs.", code="empty_inputs")
-    if contract.field == "text":
+    values: list[Any]
+    if contract.input is not None:
+        values = [_object(contract, item) for item in items]
+    elif contract.field == "text":
         if not all(isinstance(item, str) for item in items):
             raise InvalidInput("Inputs of this task are texts.", code="wrong_type")
-        values: list[Any] = items
+        values = items
     else:
         if not many and not given:
             return Question(contract, _readable(items[0]), "application/octet-stream", many=False)
@@ -157,6 +160,14 @@ def _parameters(contract: Contract, parameters: Mapping[str, Any]) -> dict[str, 
             f"Parameter {name!r}: {first['msg']}. {contract.task} takes: {known}.", code="invalid_parameters"
         ) from None
     return given
+
+
+def _object(contract: Contract, item: Any) -> dict[str, Any]:
+    fields = contract.fields
+    if not isinstance(item, Mapping) or set(item) != set(fields) or not all(isinstance(item[f], str) for f in fields):
+        form = ", ".join(f'"{name}": text' for name in fields)
+        raise InvalidInput(f"Inputs of {contract.task} are mappings {{{form}}}.", code="wrong_type")
+    return dict(item)
 
 
 def _readable(item: Any) -> bytes | Path:

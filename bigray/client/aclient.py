@@ -20,7 +20,7 @@ from bigray.client import _wire
 from bigray.client._progress import Bar
 from bigray.client._wire import Media
 from bigray.errors import BigrayError
-from bigray.schemas import Detection, Label, Recognition, Transcript
+from bigray.schemas import Answer, Detection, Label, Recognition, Summary, Transcript, Translation
 
 
 class AsyncClient:
@@ -87,6 +87,38 @@ class AsyncClient:
     ) -> Any:
         """Classify a text, or each of several. Parameters: ``top_k``, ``function_to_apply``."""
         return await self.predict("text_classification", inputs, model=model, **parameters)
+
+    @overload
+    async def translation(self, inputs: str, *, model: str | None = None, **parameters: Any) -> Translation: ...
+    @overload
+    async def translation(
+        self, inputs: Sequence[str], *, model: str | None = None, **parameters: Any
+    ) -> list[Translation]: ...
+    async def translation(self, inputs: str | Sequence[str], *, model: str | None = None, **parameters: Any) -> Any:
+        """Translate a text, or each of several. Parameters: ``generate_parameters``, ``truncation``."""
+        return await self.predict("translation", inputs, model=model, **parameters)
+
+    @overload
+    async def summarization(self, inputs: str, *, model: str | None = None, **parameters: Any) -> Summary: ...
+    @overload
+    async def summarization(
+        self, inputs: Sequence[str], *, model: str | None = None, **parameters: Any
+    ) -> list[Summary]: ...
+    async def summarization(self, inputs: str | Sequence[str], *, model: str | None = None, **parameters: Any) -> Any:
+        """Summarize a text, or each of several. Parameters: ``generate_parameters``, ``truncation``."""
+        return await self.predict("summarization", inputs, model=model, **parameters)
+
+    async def question_answering(
+        self, question: str, context: str, *, model: str | None = None, **parameters: Any
+    ) -> Answer | list[Answer]:
+        """Find the stretch of a context that answers a question; with ``top_k`` over 1 a list, best first.
+
+        Further parameters: ``max_answer_len``, ``handle_impossible_answer``, ``align_to_words``, ``doc_stride``,
+        ``max_question_len``, ``max_seq_len``. Several questions: `predict` or `batch` with ``{"question", "context"}``.
+        """
+        inputs = {"question": question, "context": context}
+        found: Answer | list[Answer] = await self.predict("question_answering", inputs, model=model, **parameters)
+        return found
 
     @overload
     async def image_classification(

@@ -21,7 +21,7 @@ from bigray.compress.weigh import peak_memory
 from bigray.engines.base import Session
 from bigray.evaluate import answers, drop, estimates
 from bigray.models.base import build
-from bigray.predictor import Predictor, load_session, load_task
+from bigray.predictor import Inference, Predictor, load_session, load_task
 from bigray.recipe import Recipe
 from bigray.results import Estimate, Latency, Trial, Variant, Verified
 from bigray.tasks.base import Row, Task
@@ -185,11 +185,9 @@ def compare(
     for size in recipe.compress.batch_sizes:
         start = max(0, len(ordered) // 2 - size // 2)
         batch = task.encode((ordered[start:] + ordered)[:size])
-        inputs = {name: batch[name] for name in task.inputs}
+        sessions = {"dense": Inference(task, dense), "candidate": Inference(task, candidate)}
         with measure.quiet():
-            race = measure.race(
-                {"dense": dense, "candidate": candidate}, inputs, seconds=seconds, threads=recipe.compress.threads
-            )
+            race = measure.race(sessions, batch, seconds=seconds, threads=recipe.compress.threads)
         for name, entries in found.items():
             entries.append(race.latency[name])
         # a loaded machine interrupts long runs more often, which flatters the faster model: believe the smaller ratio

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bigray import plugins
 from bigray.artifact import Step
 from bigray.compress.base import Method, Samples
+from bigray.engines.base import graph_folders
 from bigray.errors import RecipeError
 from bigray.predictor import program
 from bigray.tasks.base import Row, Task
@@ -94,5 +95,6 @@ def carry_out(
     plugins.load(ENGINES, plan.engine).ENGINE.export(program(task, network), directory)
     for kind, config in todo:
         if kind.stage == "graph":
-            batches = ({name: task.encode([row])[name] for name in task.inputs} for row in calibration)
-            kind.rewrite(directory, plan.engine, config, batches, task)
+            for folder in graph_folders(directory).values():
+                batches = ({name: task.encode([row])[name] for name in task.inputs} for row in calibration)
+                kind.rewrite(folder, plan.engine, config, batches, task)

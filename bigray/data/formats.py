@@ -76,6 +76,8 @@ def _of_file(path: Path, fields: Mapping[str, str]) -> str:
             return format
     if "boxes" in fields and name.endswith((".json", ".json.gz")):
         return "coco"
+    if "answers" in fields and name.endswith((".json", ".json.gz")):
+        return "squad"
     if "boxes" in fields and name.endswith(".txt"):
         return "voc"
     raise DataError(

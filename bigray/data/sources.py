@@ -147,7 +147,11 @@ def _read(data: Data, task: type[Task], role: Role) -> pa.Table | None:
 def _schema(request: Request) -> pa.Schema:
     import pyarrow as pa
 
-    types = {"boxes": pa.list_(pa.list_(pa.float64())), "labels": pa.list_(pa.large_string())}
+    types = {
+        "boxes": pa.list_(pa.list_(pa.float64())),
+        "labels": pa.list_(pa.large_string()),
+        "answers": pa.list_(pa.struct({"text": pa.large_string(), "start": pa.int64()})),
+    }
     columns = {name: types.get(name, pa.large_string()) for name in request.wanted}
     if request.media:
         columns |= {request.media: pa.large_binary(), PATHS: pa.large_string()}

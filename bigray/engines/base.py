@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -37,17 +37,54 @@ class Program:
     dynamic: Mapping[str, Mapping[int, str]]
     example: Arrays
     """One encoded batch of two rows, to trace with."""
+    parts: Mapping[str, Program] = field(default_factory=dict)
+    """Further graphs on the same network, by name, e.g. the step of a decoder. Exported into folders of that name."""
+
+    def graphs(self, directory: Path) -> dict[Path, Program]:
+        """Return folder -> program, for this one and its parts; the folders of parts are made."""
+        found = {directory: self}
+        for name, part in self.parts.items():
+            (directory / name).mkdir(exist_ok=True)
+            found[directory / name] = part
+        return found
 
 
 class Session(ABC):
     """A loaded model. Safe to call from several threads."""
 
     @abstractmethod
-    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """Map input arrays to output arrays by name; extra entries (targets) are ignored."""
+    def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Arrays:
+        """Map input arrays to output arrays by name; extra entries (targets) are ignored.
+
+        Args:
+            inputs: Name -> array.
+            part: Which graph of a program of several; the program's own by default.
+        """
 
     def close(self) -> None:  # noqa: B027 - most sessions hold nothing that needs freeing
         """Free what the session holds."""
+
+
+class Parts(Session):
+    """Sessions of a program of several graphs, as one; "" is the program's own graph."""
+
+    def __init__(self, sessions: Mapping[str, Session]) -> None:
+        self._sessions = sessions
+
+    def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Arrays:
+        """Run one graph."""
+        return self._sessions[part].run(inputs)
+
+    def close(self) -> None:
+        """Free all of them."""
+        for session in self._sessions.values():
+            session.close()
+
+
+def graph_folders(directory: Path) -> dict[str, Path]:
+    """Return part -> folder of exported files, "" first; what holds no files of its own is no part."""
+    inner = sorted(path for path in directory.iterdir() if path.is_dir() and any(path.iterdir()))
+    return {"": directory} | {path.name: path for path in inner}
 
 
 class Engine(ABC):

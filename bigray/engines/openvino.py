@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bigray.engines.base import Arrays, Engine, Program, Session
+from bigray.engines.base import Arrays, Engine, Parts, Program, Session, graph_folders
 
 GRAPH, WEIGHTS, HINTS = "model.xml", "model.bin", "engine.json"
 HINT_NAMES = ("INFERENCE_PRECISION_HINT", "DYNAMIC_QUANTIZATION_GROUP_SIZE")
@@ -72,38 +72,17 @@ class OpenVino(Engine):
 
     def export(self, program: Program, directory: Path) -> None:
         """Convert through `torch.export`; recurrent networks through TorchScript (see `_traced.is_recurrent`)."""
-        import openvino
-        import torch
-
-        from bigray.engines import _traced
-
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # the converters warn of torch's deprecated internals
-            if _traced.is_recurrent(program):
-                inputs = _traced.example(program)
-                model = openvino.convert_model(_traced.Positional(program), example_input=inputs)
-            else:
-                model = openvino.convert_model(_traced.exported(program))
-        _name(model, program)
-        save(model, directory)
+        for folder, graph in program.graphs(directory).items():
+            _export(graph, folder)
 
     def load(self, directory: Path, *, threads: int = 1, program: Callable[[], Program] | None = None) -> Session:
-        """Read and compile the graph for ``threads`` cores.
+        """Read and compile the graphs for ``threads`` cores.
 
         The precision is float32 unless ``engine.json`` says otherwise: OpenVINO by itself would pick bfloat16 on a CPU
         that has it, and quality would depend on the machine.
         """
-        runtime = core()
-        settings: dict[str, Any] = {
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": "f32",
-            # pinning would put the threads of every replica of a machine on the same first cores
-            "ENABLE_CPU_PINNING": False,
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-            **read_hints(directory),
-        }
-        return OpenVinoSession(runtime.compile_model(runtime.read_model(directory / GRAPH), "CPU", settings))
+        sessions = {name: _load(folder, threads) for name, folder in graph_folders(directory).items()}
+        return sessions[""] if len(sessions) == 1 else Parts(sessions)
 
 
 class OpenVinoSession(Session):
@@ -115,7 +94,7 @@ class OpenVinoSession(Session):
         self._outputs = [port.get_any_name() for port in compiled.outputs]
         self._local = threading.local()
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+    def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Arrays:
         """Run the graph on the arrays that it has inputs for; what is returned is a copy."""
         request = getattr(self._local, "request", None)
         if request is None:
@@ -128,6 +107,37 @@ class OpenVinoSession(Session):
         """Free the graph and this thread's request."""
         self._local = threading.local()
         self._compiled = None
+
+
+def _export(program: Program, directory: Path) -> None:
+    import openvino
+    import torch
+
+    from bigray.engines import _traced
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the converters warn of torch's deprecated internals
+        if _traced.is_recurrent(program):
+            inputs = _traced.example(program)
+            model = openvino.convert_model(_traced.Positional(program), example_input=inputs)
+        else:
+            model = openvino.convert_model(_traced.exported(program))
+    _name(model, program)
+    save(model, directory)
+
+
+def _load(directory: Path, threads: int) -> Session:
+    runtime = core()
+    settings: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+        # pinning would put the threads of every replica of a machine on the same first cores
+        "ENABLE_CPU_PINNING": False,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        **read_hints(directory),
+    }
+    return OpenVinoSession(runtime.compile_model(runtime.read_model(directory / GRAPH), "CPU", settings))
 
 
 def _name(model: Any, program: Program) -> None:

@@ -50,17 +50,16 @@ class TorchSession(Session):
         self._network = program.network.eval()
         self._threads = threads
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+    def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Arrays:
         """Run the network without gradients."""
+        program = self._program.parts[part] if part else self._program
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
         # "W": torch cannot wrap read-only memory, which arrays from Ray's object store are
-        tensors = {
-            name: torch.from_numpy(np.require(inputs[name], requirements=["C", "W"])) for name in self._program.inputs
-        }
+        tensors = {name: torch.from_numpy(np.require(inputs[name], requirements=["C", "W"])) for name in program.inputs}
         with torch.inference_mode():
-            outputs = self._program.forward(self._network, tensors)
-        return {name: outputs[name].numpy() for name in self._program.outputs}
+            outputs = program.forward(self._network, tensors)
+        return {name: outputs[name].numpy() for name in program.outputs}
 
 
 ENGINE = TorchEager()

@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from bigray.models import _cnn_face, _cnn_image, _cnn_speech, _cnn_text, _cnn_voice
+from bigray.models import _cnn_face, _cnn_image, _cnn_spans, _cnn_speech, _cnn_text, _cnn_voice
 
 _KINDS = {
     "face": _cnn_face,
     "image": _cnn_image,
+    "spans": _cnn_spans,
     "speech": _cnn_speech,
     "text": _cnn_text,
     "voice": _cnn_voice,

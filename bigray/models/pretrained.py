@@ -47,6 +47,15 @@ def configuration(name: str) -> dict[str, Any]:
     return _reach(name, lambda place: AutoConfig.from_pretrained(place, trust_remote_code=False).to_dict())  # type: ignore[no-any-return]
 
 
+def longest_input(name: str) -> int | None:
+    """Return how many tokens a checkpoint can take, None when its positions have no end."""
+    config = configuration(name)
+    limit = config.get("max_position_embeddings")
+    # RoBERTa's kin number positions from the padding token's id + 1, which takes as many from the end
+    shifted = config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"}
+    return int(limit) - (int(config.get("pad_token_id") or 0) + 1 if shifted else 0) if limit else None
+
+
 def tokenizer(name: str) -> tuple[Tokenizer, int]:
     """Return the fast tokenizer of a transformers checkpoint and the id of its padding token."""
     from transformers import AutoTokenizer
@@ -57,23 +66,43 @@ def tokenizer(name: str) -> tuple[Tokenizer, int]:
     return loaded.backend_tokenizer, int(loaded.pad_token_id or 0)
 
 
-def classifier(auto_class: str, model: Model, labels: Sequence[str]) -> Architecture:
-    """Describe a classifier head for ``labels`` on a transformers checkpoint.
+def describe(auto_class: str, model: Model) -> Architecture:
+    """Describe a network of transformers with a checkpoint's sizes and weights.
 
     Args:
-        auto_class: Such as ``AutoModelForSequenceClassification``.
+        auto_class: Such as ``AutoModelForQuestionAnswering``.
+
+    Raises:
+        RecipeError: The recipe names no checkpoint.
+        ModelNotFound: The checkpoint cannot be had.
     """
+    require_name(model)
+    config = {**configuration(model.name), **model.options}
+    return Architecture(source="transformers", name=auto_class, options=config, weights=model.weights or model.name)
+
+
+def require_name(model: Model) -> None:
+    """Raise `RecipeError` when the recipe names no checkpoint."""
     if model.name == "auto":
         raise RecipeError(
             "model.name: is required with source transformers: a hub name, a folder or package:NAME/FOLDER.",
             pointer="model.name",
         )
-    config = configuration(model.name)
-    config.update(model.options)
-    config["id2label"] = {str(number): label for number, label in enumerate(labels)}
-    config["label2id"] = {label: number for number, label in enumerate(labels)}
-    config["num_labels"] = len(labels)
-    return Architecture(source="transformers", name=auto_class, options=config, weights=model.weights or model.name)
+
+
+def classifier(auto_class: str, model: Model, labels: Sequence[str]) -> Architecture:
+    """Describe a classifier head for ``labels`` on a transformers checkpoint; raises as `describe`.
+
+    Args:
+        auto_class: Such as ``AutoModelForSequenceClassification``.
+    """
+    found = describe(auto_class, model)
+    classes = {
+        "id2label": {str(number): label for number, label in enumerate(labels)},
+        "label2id": {label: number for number, label in enumerate(labels)},
+        "num_labels": len(labels),
+    }
+    return found.model_copy(update={"options": {**found.options, **classes}})
 
 
 def build(architecture: Architecture, *, pretrained: bool) -> nn.Module:
@@ -173,5 +202,6 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     # keys that to_dict writes and that a constructor does not take back
     dropped = {"transformers_version", "_name_or_path", "architectures", "num_labels", "torch_dtype", "dtype"}
     config = {key: value for key, value in options.items() if key not in dropped}
-    config["id2label"] = {int(key): value for key, value in config["id2label"].items()}
+    if "id2label" in config:
+        config["id2label"] = {int(key): value for key, value in config["id2label"].items()}
     return config

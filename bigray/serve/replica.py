@@ -256,7 +256,8 @@ class Replica:
 
     def _encoding_error(self, row: dict[str, Any]) -> Exception | None:
         try:
-            self.predictor.task.encode([row])
+            for piece in self.predictor.task.split(row):
+                self.predictor.task.encode([piece])
         except Exception as error:
             return error
         return None

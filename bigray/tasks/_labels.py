@@ -47,8 +47,17 @@ def label_scores(
 ) -> list[list[Label]]:
     """Turn logits (N, C) into labels with scores, best first; ties go to the label that comes first."""
     scores = _activate(np.asarray(logits, dtype=np.float64), wanted.function_to_apply or "softmax")
-    count = min(wanted.top_k or top_k or len(labels), len(labels))
-    order = np.argsort(-scores, axis=-1, kind="stable")[:, :count]
+    return _ranked(scores, labels, wanted.top_k or top_k)
+
+
+def mean_label_scores(logits: np.ndarray, labels: Sequence[str], wanted: ClassificationParameters) -> list[Label]:
+    """Turn the logits of one input's windows (W, C) into labels whose scores are means over the windows, best first."""
+    scores = _activate(np.asarray(logits, dtype=np.float64), wanted.function_to_apply or "softmax")
+    return _ranked(scores.mean(0, keepdims=True), labels, wanted.top_k)[0]
+
+
+def _ranked(scores: np.ndarray, labels: Sequence[str], top_k: int | None) -> list[list[Label]]:
+    order = np.argsort(-scores, axis=-1, kind="stable")[:, : top_k or len(labels)]
     return [
         [Label(label=labels[k], score=float(row[k])) for k in best] for row, best in zip(scores, order, strict=True)
     ]

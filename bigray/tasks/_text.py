@@ -1,9 +1,10 @@
-"""What the text tasks share: cleaning, tokenizers as files, padding. No torch, no transformers in a replica."""
+"""What the text tasks share: cleaning, tokenizers as files, windows, padding. No torch, no transformers in a replica."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,11 @@ def check_text(value: object, pointer: str = "/inputs") -> str:
     return text
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 8000) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 8000, special: Sequence[str] = ()) -> Tokenizer:
     """Learn a WordPiece tokenizer (Schuster and Nakajima 2012) from the user's own corpus.
 
-    Id 0 is padding, id 1 stands for the unknown. Text is lower-cased and stripped of accents, as BERT's uncased models.
+    Id 0 is padding, id 1 stands for the unknown, ``special`` markers follow. Text is lower-cased and stripped of accents,
+    as BERT's uncased models.
     """
     from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -53,19 +55,87 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 8000) -> Tokeni
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size, special_tokens=[PAD, UNKNOWN], show_progress=False, min_frequency=2
+        vocab_size=vocabulary_size, special_tokens=[PAD, UNKNOWN, *special], show_progress=False, min_frequency=2
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
 
-def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int, pad_id: int) -> dict[str, np.ndarray]:
-    """Return ``input_ids`` and ``attention_mask``, both (N, T) int64, T the longest row and at most ``max_length``.
+def windows(count: int, size: int, overlap: int) -> list[tuple[int, int]]:
+    """Return (start, stop) of windows of ``size`` over ``count`` tokens, neighbours sharing at least ``overlap``.
 
-    Longer texts are cut at the end. Markers such as ``[MASK]`` written in a text are treated as text.
+    Every window but a single one is full: the last one is moved back to end with the text, so all weigh the same.
+
+    Raises:
+        ValueError: ``overlap`` is not less than ``size``.
     """
-    encodings = tokenizer.encode_batch(list(texts))
-    rows = [_cut(encoding.ids, max_length) for encoding in encodings]
+    if overlap >= size:
+        raise ValueError(f"Windows of {size} cannot overlap by {overlap}.")
+    if count <= size:
+        return [(0, count)]
+    starts = [*range(0, count - size, size - overlap), count - size]
+    return [(start, start + size) for start in starts]
+
+
+def train_subwords(texts: Iterable[str], vocabulary_size: int, special: Sequence[str] = ()) -> Tokenizer:
+    """Learn byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909) from the user's own corpus.
+
+    Case and accents stay, and tokens know where a space was, so texts come back as they were written. Id 0 is padding,
+    id 1 stands for characters never seen, ``special`` markers follow.
+    """
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN, fuse_unk=True))
+    tokenizer.normalizer = normalizers.NFKC()
+    marks = pre_tokenizers.Punctuation("isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), marks])
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size, special_tokens=[PAD, UNKNOWN, *special], show_progress=False, min_frequency=2
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Markers that a tokenizer's own template puts around one text, or around and between two, as token ids."""
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    """Empty for a single text."""
+    after: tuple[int, ...]
+    segments: tuple[int, ...] = ()
+    """Segment number of: before, the first text, between, the second text, after."""
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, *, pair: bool) -> Frame:
+        """Find the markers by looking at what becomes of one letter, or two."""
+        plain = len(tokenizer.encode("a", add_special_tokens=False).ids)
+        encoding = tokenizer.encode("a", "a") if pair else tokenizer.encode("a")
+        ids, kinds = encoding.ids, encoding.type_ids
+        own = [place for place, text in enumerate(encoding.sequence_ids) if text is not None]
+        first, last = own[0], own[-1] + 1
+        middle = (first + plain, last - plain) if pair else (last, last)
+        places = (max(0, first - 1), first, min(middle[0], len(kinds) - 1), last - 1, len(kinds) - 1)
+        return cls(
+            tuple(ids[:first]), tuple(ids[slice(*middle)]), tuple(ids[last:]), tuple(kinds[place] for place in places)
+        )
+
+    @property
+    def width(self) -> int:
+        """Tokens that the markers take."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+
+def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the tokens of a whole text, without markers; those written in the text, as ``[MASK]``, are treated as text."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    return ids
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, np.ndarray]:
+    """Return ``input_ids`` and ``attention_mask``, both (N, T) int64, T the longest row."""
     length = max(1, max(len(row) for row in rows))
     ids = np.full((len(rows), length), pad_id, dtype=np.int64)
     mask = np.zeros((len(rows), length), dtype=np.int64)
@@ -86,13 +156,12 @@ def vocabulary(tokenizer: Tokenizer, pad_id: int) -> Vocabulary:
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """Read a tokenizer.json, without truncation or padding of its own and with special markers treated as text."""
-    tokenizer = Tokenizer.from_file(str(path))
+    return plain(Tokenizer.from_file(str(path)))
+
+
+def plain(tokenizer: Tokenizer) -> Tokenizer:
+    """Take truncation and padding of its own from a tokenizer, and let it treat special markers as text."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
     return tokenizer
-
-
-def _cut(ids: list[int], max_length: int) -> list[int]:
-    # the last token of a pretrained encoder's input closes the sequence ([SEP], </s>): it must survive the cut
-    return ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]]

@@ -4,12 +4,14 @@ A task is a noun: it knows its data, its network and its answer, and no verb. Th
 this contract and no task. One batch lives like this::
 
     rows      list of dicts                     {"text": "a fine film", "label": "positive"}
+      │ split     in answering only             [row], or one piece per window of a long document or recording
       │ encode    numpy, no torch               the same code in the training loop and in the serving replica
     batch     dict of arrays                    {"input_ids": (N, T) int64, "attention_mask": (N, T), "target": (N,)}
-      │ forward   torch, in training            or Session.run of an engine, in serving
+      │ forward   torch, in training            or infer: Session.run of an engine, once or step by step
     outputs   dict of arrays                    {"logits": (N, C) float32}
       ├ loss      torch scalar                  training only
-      └ decode    numpy, no torch               [[Label(label="positive", score=0.98), ...], ...]
+      └ decode    numpy, no torch               what was found in each piece
+          │ merge                               [Label(label="positive", score=0.98), ...], one answer per row
           │ score
     metrics   dict of floats                    {"accuracy": 0.91}
 
@@ -22,7 +24,7 @@ axis is then the window). Sizes: N rows, T steps in time, C classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -39,7 +41,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 Row = dict[str, Any]
-"""One example: the fields of the task, e.g. ``text`` and ``label``; images and audio are the bytes of a file."""
+"""One example: the fields of the task, e.g. ``text`` and ``label``; images and audio are the bytes of a file. Rows of a
+training batch also have ``draw``, a random number from 0 to 1, by which a task picks the window it learns from."""
 Batch = dict[str, np.ndarray]
 """Arrays whose first axis is the row."""
 
@@ -68,6 +71,23 @@ class Vocabulary:
     """Id of the token for text that has none of its own; None when the tokenizer spells every text."""
     special: tuple[int, ...]
     """Ids of padding and of markers that are no text."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One exported graph of a network, of several where an answer is made step by step."""
+
+    forward: Callable[[nn.Module, Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]
+    """As `Task.forward`."""
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    dynamic: Mapping[str, Mapping[int, str]]
+    example: Callable[[Batch, Batch], Batch] = lambda batch, outputs: batch
+    """(batch, outputs of the first graph) -> arrays to trace with."""
+
+
+Run = Callable[..., Batch]
+"""``run(arrays, part="")``: carries out one exported graph; `Session.run` of an engine."""
 
 
 class State(BaseModel):
@@ -129,6 +149,18 @@ class Task(ABC):
             RecipeError: The network does not suit the task.
         """
 
+    def split(self, row: Row, parameters: Wire | None = None) -> Iterator[Row]:
+        """Yield the pieces of a row that are answered one by one; a row that fits into one window is its own piece.
+
+        Pieces are rows that `encode` takes. They are made and answered a few at a time, so memory stays flat however
+        long the input is. Raises as `encode`.
+        """
+        yield row
+
+    def merge(self, row: Row, found: Sequence[Any], parameters: Wire | None = None) -> Any:
+        """Return the answer for a row from what `decode` found in its pieces, which come in order."""
+        return found[0]
+
     @abstractmethod
     def encode(self, rows: Sequence[Row]) -> Batch:
         """Turn rows into arrays: the `inputs`, and the targets when every row has them. Numpy only.
@@ -150,9 +182,23 @@ class Task(ABC):
     ) -> torch.Tensor:
         """Return the scalar training loss, the mean over rows."""
 
+    @property
+    def graphs(self) -> Mapping[str, Graph]:
+        """Exported graphs by name, the first one named "". What training runs is `forward`, which is that first one
+        unless answers are made step by step.
+        """
+        return {"": Graph(self.forward, self.inputs, self.outputs, self.dynamic)}
+
+    def infer(self, run: Run, batch: Batch, parameters: Wire | None = None) -> Batch:
+        """Return what `decode` reads, by running the exported graphs; generators loop here. Numpy only."""
+        return run(batch)
+
     @abstractmethod
     def decode(self, outputs: Batch, batch: Batch, parameters: Wire | None = None) -> list[Any]:
-        """Turn output arrays into one answer per row, of the type `contract.output` checks. Numpy only."""
+        """Turn output arrays into what was found in each row or piece. Numpy only.
+
+        Where `merge` is not overridden these are the answers, of the type `contract.output` checks.
+        """
 
     @abstractmethod
     def score(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
@@ -213,8 +259,7 @@ class Task(ABC):
 
     def item_bytes(self, row: Row) -> int:
         """Return how much a row weighs in a batch; rows of about the same weight batch well."""
-        value = row[self.contract.field]
-        return len(value)
+        return sum(len(row[field]) for field in self.contract.fields)
 
     def save(self, directory: Path) -> None:
         """Write the state (and in subclasses the tokenizer) into an existing, empty directory."""

@@ -1,16 +1,18 @@
 """Text classification: a text in, a score for each label out.
 
 Networks: any transformers sequence classifier by hub name, package or local folder, or bigray's own ``ffnn``, ``rnn``
-and ``cnn`` over a vocabulary learned from the training texts. Wire form:
+and ``cnn`` over a vocabulary learned from the training texts. A text longer than the network's window is read in windows
+that overlap by a quarter, and its scores are the mean over them; training picks one of them at random. Wire form:
 https://huggingface.co/docs/inference-providers/tasks/text-classification.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 from pydantic import Field
 from tokenizers import Tokenizer
 
@@ -19,8 +21,19 @@ from bigray.models.base import Architecture, own_options
 from bigray.recipe import Data, Model
 from bigray.schemas import ClassificationParameters, Label, Wire
 from bigray.tasks import base
-from bigray.tasks._labels import check_labels, label_scores, targets
-from bigray.tasks._text import TOKENIZER_FILE, check_text, load_tokenizer, tokenize, train_tokenizer, vocabulary
+from bigray.tasks._labels import check_labels, mean_label_scores, targets
+from bigray.tasks._text import (
+    TOKENIZER_FILE,
+    Frame,
+    check_text,
+    load_tokenizer,
+    pad,
+    plain,
+    token_ids,
+    train_tokenizer,
+    vocabulary,
+    windows,
+)
 from bigray.tasks.base import Batch, Metric, Row, Vocabulary
 
 if TYPE_CHECKING:
@@ -47,7 +60,7 @@ class TextClassification(base.Task):
 
         labels: tuple[str, ...]
         max_length: int = Field(128, ge=8, le=100_000)
-        """Tokens kept of a text."""
+        """Tokens of one window."""
         pad_id: int = 0
         transformer: bool = False
         """Whether the network is one: quantizers treat attention with care."""
@@ -57,6 +70,7 @@ class TextClassification(base.Task):
     def __init__(self, state: State, tokenizer: Tokenizer) -> None:
         super().__init__(state)
         self.tokenizer = tokenizer
+        self._frame = Frame.of(tokenizer, pair=False)
 
     @property
     def model_type(self) -> str | None:  # type: ignore[override]
@@ -70,13 +84,13 @@ class TextClassification(base.Task):
         own = own_options(model.input, {"max_length": 128, "vocabulary_size": 8000}, "model.input")
         if model.source != "transformers":
             tokenizer = train_tokenizer((row["text"] for row in rows), own["vocabulary_size"])
-            return cls(cls.State(labels=labels, max_length=own["max_length"]), _plain(tokenizer))
+            return cls(cls.State(labels=labels, max_length=own["max_length"]), plain(tokenizer))
         from bigray.models import pretrained
 
         tokenizer, pad_id = pretrained.tokenizer(model.name)
-        limit = pretrained.configuration(model.name).get("max_position_embeddings") or own["max_length"]
+        limit = pretrained.longest_input(model.name) or own["max_length"]
         state = cls.State(labels=labels, max_length=min(own["max_length"], limit), pad_id=pad_id, transformer=True)
-        return cls(state, _plain(tokenizer))
+        return cls(state, plain(tokenizer))
 
     def architecture(self, model: Model) -> Architecture:
         """A sequence classifier of transformers, or one of bigray's own networks over the learned vocabulary."""
@@ -93,11 +107,16 @@ class TextClassification(base.Task):
         }
         return own_architecture(model, dims, default="cnn", known=("ffnn", "rnn", "cnn"), task=self.name)
 
+    def split(self, row: Row, parameters: Wire | None = None) -> Iterator[Row]:
+        """Yield the windows of a text: rows that hold their ``tokens``, without the text."""
+        for window in self._windows(row):
+            yield {"tokens": window}
+
     def encode(self, rows: Sequence[Row]) -> Batch:
-        """Return ``input_ids`` and ``attention_mask``, (N, T) int64."""
-        texts = [check_text(row["text"]) for row in rows]
-        batch = tokenize(self.tokenizer, texts, self.state.max_length, self.state.pad_id)
-        return batch | targets(rows, self.state.labels)
+        """Return ``input_ids`` and ``attention_mask``, (N, T) int64; of a text that was not split, one window."""
+        pieces = [row["tokens"] if "tokens" in row else self._drawn(row) for row in rows]
+        framed = [[*self._frame.before, *piece, *self._frame.after] for piece in pieces]
+        return pad(framed, self.state.pad_id) | targets(rows, self.state.labels)
 
     def forward(self, network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return ``logits`` (N, C)."""
@@ -112,10 +131,14 @@ class TextClassification(base.Task):
 
         return functional.cross_entropy(outputs["logits"], batch["target"], label_smoothing=smoothing)
 
-    def decode(self, outputs: Batch, batch: Batch, parameters: Wire | None = None) -> list[list[Label]]:
-        """Return each text's labels, best first."""
+    def decode(self, outputs: Batch, batch: Batch, parameters: Wire | None = None) -> list[np.ndarray]:
+        """Return each window's logits (C,)."""
+        return list(outputs["logits"])
+
+    def merge(self, row: Row, found: Sequence[np.ndarray], parameters: Wire | None = None) -> list[Label]:
+        """Return a text's labels, best first: scores are means over its windows."""
         wanted = parameters if isinstance(parameters, ClassificationParameters) else ClassificationParameters()
-        return label_scores(outputs["logits"], self.state.labels, wanted, top_k=None)
+        return mean_label_scores(np.stack(found), self.state.labels, wanted)
 
     def score(self, answers: Sequence[list[Label]], rows: Sequence[Row]) -> dict[str, float]:
         """Accuracy and macro F1."""
@@ -137,6 +160,17 @@ class TextClassification(base.Task):
         """The tokenizer's ids."""
         return vocabulary(self.tokenizer, self.state.pad_id)
 
+    def _windows(self, row: Row) -> Iterator[list[int]]:
+        ids = token_ids(self.tokenizer, check_text(row["text"]))
+        room = self.state.max_length - self._frame.width
+        for start, stop in windows(len(ids), room, room // 4):
+            yield ids[start:stop]
+
+    def _drawn(self, row: Row) -> list[int]:
+        # all windows of a training text share its label; without `draw` (timing, calibration) the first one stands for all
+        found = list(self._windows(row))
+        return found[int(row.get("draw", 0.0) * len(found))]
+
     def save(self, directory: Path) -> None:
         """Write task.json and tokenizer.json."""
         super().save(directory)
@@ -147,13 +181,6 @@ class TextClassification(base.Task):
         """Read back what `save` wrote."""
         state = cls.State.model_validate_json((directory / "task.json").read_text(encoding="utf-8"))
         return cls(state, load_tokenizer(directory / TOKENIZER_FILE))
-
-
-def _plain(tokenizer: Tokenizer) -> Tokenizer:
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True
-    return tokenizer
 
 
 TASK = TextClassification

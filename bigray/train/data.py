@@ -35,7 +35,8 @@ class Encode(ArrowBatchCollateFn):  # type: ignore[misc]
         """Return the encoded batch."""
         # a generator of its own per batch: several threads may be at work
         rng = np.random.default_rng([self._seed, next(self._number)])
-        rows = augment.apply(batch.to_pylist(), self._augmentations, rng, self._task.contract.field)
+        rows = augment.draw(batch.to_pylist(), rng)
+        rows = augment.apply(rows, self._augmentations, rng, self._task.contract.field)
         return tensors(self._task.encode(rows))
 
 

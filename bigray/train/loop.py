@@ -14,14 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray.train
 import ray.train.torch
 import torch
 from torch import nn
 
 from bigray.artifact import write_atomically
+from bigray.engines.base import Arrays, Session
 from bigray.models.base import Architecture, build
-from bigray.predictor import load_task
+from bigray.predictor import Predictor, load_task
 from bigray.recipe import Recipe
 from bigray.tasks.base import Row, Task
 from bigray.train import checkpoint, optim
@@ -40,6 +42,22 @@ class Forward(nn.Module):
     def forward(self, batch: Tensors) -> dict[str, torch.Tensor]:
         """Return the task's outputs."""
         return self.task.forward(self.network, batch)
+
+
+class InTraining(Session):
+    """The network as it stands, on its device, answering through the same predictor as everywhere."""
+
+    def __init__(self, task: Task, network: nn.Module) -> None:
+        self._task, self._network = task, network
+        self._device = next(network.parameters()).device
+
+    def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Arrays:
+        """Run without gradients."""
+        graph = self._task.graphs[part]
+        batch = tensors({name: inputs[name] for name in graph.inputs})
+        with torch.inference_mode():
+            outputs = graph.forward(self._network, {key: value.to(self._device) for key, value in batch.items()})
+        return {name: value.float().cpu().numpy() for name, value in outputs.items()}
 
 
 def work(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,17 +146,11 @@ def train_step(
 
 def validate(task: Task, network: nn.Module, shard: Any, batch_size: int, rank: int, world: int) -> dict[str, float]:
     """Score the network on the whole validation set; the workers share the rows, rank 0 gets the metrics."""
-    network.eval()
-    device = next(network.parameters()).device
+    predictor = Predictor(task, InTraining(task, network.eval()))
     pairs: list[tuple[Any, Row]] = []
     for rows in validation_rows(shard, batch_size, rank, world):
-        batch = task.encode(rows)
-        inputs = {name: value.to(device) for name, value in tensors(batch).items() if name in task.inputs}
-        with torch.inference_mode():
-            outputs = task.forward(network, inputs)
-        arrays = {name: value.float().cpu().numpy() for name, value in outputs.items()}
-        truth = [{key: value for key, value in row.items() if key != task.contract.field} for row in rows]
-        pairs += zip(task.decode(arrays, batch, task.for_scoring()), truth, strict=True)
+        truth = [{key: value for key, value in row.items() if key not in task.contract.fields} for row in rows]
+        pairs += zip(predictor.predict(rows, task.for_scoring()), truth, strict=True)
     if world > 1:
         gathered: list[Any] = [None] * world
         torch.distributed.all_gather_object(gathered, pairs)

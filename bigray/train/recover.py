@@ -63,7 +63,8 @@ def recover(
         if len(order) < min(size, len(rows)):
             order = np.concatenate([order, rng.permutation(len(rows))])
         chosen, order = order[:size], order[size:]
-        picked = augment.apply([dict(rows[i]) for i in chosen], recipe.data.augment, rng, task.contract.field)
+        picked = augment.draw([rows[i] for i in chosen], rng)
+        picked = augment.apply(picked, recipe.data.augment, rng, task.contract.field)
         batch = tensors(task.encode(picked))
         inputs = {name: batch[name] for name in task.inputs}
         optimizer.zero_grad(set_to_none=True)

@@ -181,6 +181,16 @@ CASES = [
     _json("top_k_true", 422, "invalid_parameters", {"inputs": "a", "parameters": {"top_k": True}}),
     _json("top_k_float", 422, "invalid_parameters", {"inputs": "a", "parameters": {"top_k": 1.0}}),
     _json("wrong_function", 422, "invalid_parameters", {"inputs": "a", "parameters": {"function_to_apply": SECRET}}),
+    # questions
+    _json("question_as_text", 422, "wrong_type", {"inputs": SECRET}, model="questions"),
+    _json("no_context", 422, "missing_field", {"inputs": {"question": "who?"}}, model="questions"),
+    _json("empty_question", 422, "empty_text", {"inputs": {"question": " ", "context": "a"}}, model="questions"),
+    _json(
+        "third_field", 422, "unknown_field", {"inputs": {"question": "a", "context": "b", SECRET: 1}}, model="questions"
+    ),
+    _json(
+        "long_context", 413, "text_too_long", {"inputs": {"question": "a", "context": "a" * 100_001}}, model="questions"
+    ),
     # images
     _raw("no_bytes", 422, "empty_media", b"", headers={}, model="images"),
     _raw("html_as_png", 415, "unsupported_media", b"<html>", headers={"content-type": "image/png"}, model="images"),

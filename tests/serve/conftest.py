@@ -20,6 +20,9 @@ from bigray.serve.replica import Replica
 SETTINGS = {"max_replicas": 1, "cpus": 0.25, "timeout_s": 20, "max_body_bytes": 1_000_000}
 NAMES = {
     "text_classification": "texts",
+    "question_answering": "questions",
+    "translation": "phrases",
+    "summarization": "reports",
     "image_classification": "images",
     "object_detection": "objects",
     "automatic_speech_recognition": "speech",
@@ -29,6 +32,8 @@ NAMES = {
 ENGINES = {"text_classification": "onnxruntime"}
 MODELS: dict[str, dict[str, Any]] = {
     "text_classification": {"name": "ffnn"},
+    "translation": {"options": {"width": 32, "depth": 1}, "input": {"max_target": 12}},
+    "summarization": {"options": {"width": 32, "depth": 1}, "input": {"max_target": 12}},
     "image_classification": {"input": {"image_size": 32}},
     "object_detection": {"input": {"image_size": 64}},
     "speaker_recognition": {"input": {"window_s": 1.0}},
@@ -41,6 +46,11 @@ def rows_for(task: Any) -> list[dict[str, Any]]:
     if task.name == "text_classification":
         words = ("good fine bright", "bad dull poor", "neither here nor there")
         return [{"text": f"{words[i % 3]} film {i}", "label": "abc"[i % 3]} for i in range(30)]
+    if task.name == "question_answering":
+        contexts = [f"Ada number {i} came home at nine." for i in range(30)]
+        return [{"question": "When?", "context": text, "answers": [{"text": "nine", "start": -1}]} for text in contexts]
+    if task.name in ("translation", "summarization"):
+        return [{"text": f"a small film number {i}.", task.target: f"ein kleiner Film {i}."} for i in range(30)]
     rows = []
     for i in range(12):
         extra = {"label": "abc"[i % 3], "text": "a small word", "labels": ["cat"], "boxes": [[1.0, 2.0, 9.0, 8.0]]}

@@ -15,7 +15,7 @@ from conftest import NAMES
 
 from bigray import errors
 from bigray.client import AsyncClient, Client, Gallery
-from bigray.schemas import Detection, Label, Transcript
+from bigray.schemas import Answer, Detection, Label, Summary, Transcript, Translation
 
 pytestmark = pytest.mark.cluster
 
@@ -128,6 +128,15 @@ def test_bigray_client(service: str, sound: bytes) -> None:
         assert client.image_classification([png(), png(9, 5)], top_k=1)[0] == client.image_classification(
             png(), top_k=1
         )
+        answer = client.question_answering("When?", "Ada came home at nine.")
+        assert isinstance(answer, Answer)
+        best = client.question_answering("When?", "Ada came home at nine.", top_k=2)
+        assert isinstance(best, list)
+        assert best[0] == answer
+        assert isinstance(client.translation("a film", model="phrases"), Translation)
+        two = client.summarization(["a film", "a film"], generate_parameters={"num_beams": 2})
+        assert two[0] == two[1]
+        assert isinstance(two[0], Summary)
         objects = client.object_detection(png(64, 48), threshold=0.0)
         assert all(isinstance(item, Detection) for item in objects)
         assert isinstance(client.automatic_speech_recognition(sound), Transcript)

@@ -51,6 +51,23 @@ def test_answers_in_every_form(replicas: dict[str, Replica]) -> None:
     asyncio.run(run())
 
 
+def test_one_input_of_two_fields(replicas: dict[str, Replica]) -> None:
+    asked = {"question": "When did Ada come?", "context": "Ada came home at nine. " * 200}
+
+    async def run() -> None:
+        async with client(replicas["questions"]) as http:
+            one = (await http.post("", json={"inputs": asked})).json()
+            assert set(one) == {"answer", "score", "start", "end"}
+            assert asked["context"][one["start"] : one["end"]] == one["answer"]
+            many = (await http.post("", json={"inputs": [asked, asked]})).json()
+            assert many == [one, one]
+            best = (await http.post("", json={"inputs": asked, "parameters": {"top_k": 3}})).json()
+            assert best[0] == one
+            assert len(best) == 3
+
+    asyncio.run(run())
+
+
 def test_chunked_body_over_the_limit(replicas: dict[str, Replica]) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from bigray.engines.torch_eager import TorchSession
 from bigray.errors import DataError, InvalidInput, RecipeError, TooLarge
 from bigray.models.base import build
+from bigray.predictor import Predictor, program
 from bigray.recipe import Data, Model
 from bigray.schemas import ClassificationParameters
 from bigray.tasks._text import MAX_CHARACTERS
@@ -43,13 +45,14 @@ def test_answer_does_not_depend_on_the_batch(name):
 def test_labels_come_best_first_and_add_up():
     task, network = prepared()
     batch, found = outputs(task, network, ROWS[:3])
-    answers = task.decode(found, batch)
+    answers = [task.merge(row, [one]) for row, one in zip(ROWS, task.decode(found, batch), strict=False)]
     for answer in answers:
         assert [one.score for one in answer] == sorted((one.score for one in answer), reverse=True)
         assert sum(one.score for one in answer) == pytest.approx(1.0)
-    one = task.decode(found, batch, ClassificationParameters(top_k=1, function_to_apply="none"))
-    assert [len(answer) for answer in one] == [1, 1, 1]
-    assert one[0][0].score == pytest.approx(float(found["logits"][0].max()))
+    wanted = ClassificationParameters(top_k=1, function_to_apply="none")
+    one = task.merge(ROWS[0], task.decode(found, batch)[:1], wanted)
+    assert len(one) == 1
+    assert one[0].score == pytest.approx(float(found["logits"][0].max()))
 
 
 def test_state_survives_saving(tmp_path):
@@ -61,10 +64,38 @@ def test_state_survives_saving(tmp_path):
         np.testing.assert_array_equal(array, again.encode(ROWS[:5])[name])
 
 
-def test_long_text_is_cut_to_the_window():
+def test_a_batch_holds_one_window_of_a_long_text():
     task, _ = prepared()
     batch = task.encode([{"text": "good film " * 400}])
     assert batch["input_ids"].shape == (1, task.state.max_length)
+
+
+def test_a_long_text_is_read_in_windows_to_its_end():
+    task, network = prepared("ffnn")
+    predictor = Predictor(task, TorchSession(program(task, network), 1))
+    row = {"text": "good film " * 400}
+    pieces = list(task.split(row))
+    assert len(pieces) > 2
+    assert {len(piece["tokens"]) for piece in pieces} == {task.state.max_length}
+    together = {one.label: one.score for one in predictor.predict([row, {"text": "bad"}])[0]}
+    parts = [{one.label: one.score for one in task.merge(row, [one])} for one in found_in(predictor, pieces)]
+    for label, score in together.items():
+        assert score == pytest.approx(np.mean([part[label] for part in parts]), abs=1e-6)
+    end = {"text": "good film " * 400 + "bad bad bad bad"}
+    assert predictor.predict([end])[0] != predictor.predict([row])[0]
+
+
+def found_in(predictor, pieces):
+    batch = predictor.task.encode(pieces)
+    return predictor.task.decode(predictor.session.run(batch), batch)
+
+
+def test_training_learns_from_every_window():
+    task, _ = prepared()
+    row = {"text": " ".join(["good"] * 300 + ["bad"] * 300), "label": "positive"}
+    seen = [task.encode([{**row, "draw": draw}])["input_ids"][0] for draw in (0.0, 0.999)]
+    assert set(seen[0]) != set(seen[1])
+    assert set(task.encode([row])["input_ids"][0]) == set(seen[0])
 
 
 @pytest.mark.parametrize(

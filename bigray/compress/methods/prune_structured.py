@@ -62,7 +62,9 @@ class PruneStructured(Method):
     Config: ClassVar[type[MethodConfig]] = Config
 
     def suits(self, task: Task, engine: str) -> str | None:
-        """Return None: smaller layers are smaller for every task and engine."""
+        """Return a reason for networks that answer step by step: their layers are called in a loop that it cannot trace."""
+        if len(task.graphs) > 1:
+            return "this network answers step by step, which cannot be traced as one graph; use quantize_dynamic"
         return None
 
     def prune(self, program: Program, config: Any, keep: Sequence[str], samples: Samples) -> None:

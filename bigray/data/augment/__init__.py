@@ -25,6 +25,12 @@ def check(augmentations: Sequence[recipe.Augmentation], task: str) -> None:
     kind = CONTRACTS[task].field
     for number, item in enumerate(augmentations):
         pointer = f"data.augment.{number}"
+        if CONTRACTS[task].input is not None:
+            raise RecipeError(
+                f"{pointer}: {task} takes no augmentation: a changed text would no longer fit its answer. "
+                "Remove data.augment.",
+                pointer=pointer,
+            )
         found: Augmentation = plugins.load(PACKAGE, item.name).AUGMENTATION
         if found.field != kind:
             raise RecipeError(
@@ -38,6 +44,12 @@ def check(augmentations: Sequence[recipe.Augmentation], task: str) -> None:
 def known(kind: str) -> list[str]:
     """Return the names of augmentations for ``text``, ``image`` or ``audio``."""
     return [name for name in plugins.names(PACKAGE) if plugins.load(PACKAGE, name).AUGMENTATION.field == kind]
+
+
+def draw(rows: Sequence[Row], rng: np.random.Generator) -> list[Row]:
+    """Return copies of training rows with ``draw``, a random number by which a task picks a window of a long row."""
+    # a generator of its own: what is drawn here must not change which rows are augmented and how
+    return [{**row, "draw": float(number)} for row, number in zip(rows, rng.spawn(1)[0].random(len(rows)), strict=True)]
 
 
 def apply(

@@ -74,6 +74,8 @@ class Request:
                 row[field] = _boxes(value, where)
             elif field == "labels":
                 row[field] = [self._label(item, where) for item in _list(value, field, where)]
+            elif field == "answers":
+                row[field] = _answers(value, where)
             elif field == "label":
                 row[field] = self._label(value, where)
             elif field == self.media:
@@ -180,6 +182,26 @@ def _list(value: Any, field: str, where: str) -> list[Any]:
     if isinstance(value, list | tuple):
         return list(value)
     raise DataError(f"{where}: {field!r} must be a list, got a {type(value).__name__}.")
+
+
+def _answers(value: Any, where: str) -> list[dict[str, Any]]:
+    """Return ``[{"text", "start"}]`` from a text, a list of texts or of objects, or SQuAD's columns; start -1: unknown.
+
+    An empty list says that the context holds no answer.
+    """
+    if isinstance(value, dict):  # the column of hub datasets: {"text": [...], "answer_start": [...]}
+        texts, starts = value.get("text"), value.get("answer_start")
+        if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+            raise DataError(f"{where}: 'answers' must have lists 'text' and 'answer_start' of one length.")
+        value = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    answers = []
+    for item in [value] if isinstance(value, str) else _list(value, "answers", where):
+        one = item if isinstance(item, dict) else {"text": item}
+        text, start = one.get("text"), one.get("answer_start", -1)
+        if not isinstance(text, str) or not text.strip() or type(start) is not int:
+            raise DataError(f"{where}: an answer is a text, or {{text, answer_start}} with a number; got {item!r:.80}.")
+        answers.append({"text": text, "start": start})
+    return answers
 
 
 def _boxes(value: Any, where: str) -> list[list[float]]:

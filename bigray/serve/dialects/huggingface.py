@@ -19,9 +19,6 @@ from bigray.serve.dialects.base import About, Call, Dialect, Question, Reply
 from bigray.serve.openapi import operation
 from bigray.serve.problems import CONTENT_TYPE, problem_body
 
-_NESTED = {"text_classification"}
-"""Tasks whose answer to a single input is wrapped in a list."""
-
 
 class HuggingFace(Dialect):
     """See the module's text."""
@@ -59,7 +56,7 @@ class HuggingFace(Dialect):
         """One answer, or a list of answers when the inputs were a list."""
         contract = about.contract
         parts = [contract.output.dump_json(answer, exclude_none=True) for answer in answers]
-        if call.many or contract.task in _NESTED:
+        if call.many or contract.nested:
             return Reply(b"[" + b",".join(parts) + b"]")
         return Reply(parts[0])
 
@@ -72,6 +69,8 @@ class HuggingFace(Dialect):
         contract = about.contract
         one: dict[str, Any] = {"type": "string", "minLength": 1}
         one |= {"maxLength": limits.MAX_CHARACTERS} if contract.field == "text" else {"contentEncoding": "base64"}
+        if contract.input is not None:
+            one = contract.input.model_json_schema()
         inputs = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": limits.MAX_ITEMS}]}
         body = {
             "type": "object",
@@ -84,7 +83,7 @@ class HuggingFace(Dialect):
             content["application/octet-stream"] = {"schema": {}}
         answer = contract.output.json_schema()
         nested = {"type": "array", "items": answer}
-        answers = nested if contract.task in _NESTED else {"anyOf": [answer, nested]}
+        answers = nested if contract.nested else {"anyOf": [answer, nested]}
         return {
             "": {
                 "get": operation("What is served", {"type": "object"}),
@@ -113,6 +112,15 @@ def _parse_json(value: Any, contract: Contract) -> Call:
 
 
 def _row(value: Any, contract: Contract, pointer: str) -> dict[str, Any]:
+    if contract.input is not None:
+        if not isinstance(value, dict):
+            form = ", ".join(f'"{name}": ...' for name in contract.fields)
+            raise InvalidInput(f"An input must be an object: {{{form}}}.", code="wrong_type", pointer=pointer)
+        limits.check_fields(value, set(contract.fields), pointer)
+        for name in contract.fields:
+            if name not in value:
+                raise InvalidInput(f"An input has no {name}.", code="missing_field", pointer=f"{pointer}/{name}")
+        return {name: limits.check_text(value[name], f"{pointer}/{name}") for name in contract.fields}
     if contract.field == "text":
         return {"text": limits.check_text(value, pointer)}
     data = limits.decode_base64(value, contract.field, pointer)

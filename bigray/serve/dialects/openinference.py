@@ -125,7 +125,7 @@ class OpenInference(Dialect):
             "type": "object",
             "properties": {
                 "id": {"type": "string", "maxLength": MAX_ID_CHARACTERS},
-                "inputs": {**tensors, "minItems": 1, "maxItems": 1},
+                "inputs": {**tensors, "minItems": len(about.contract.fields), "maxItems": len(about.contract.fields)},
                 "outputs": {"type": "array", "items": {"type": "object"}},
                 "parameters": about.contract.parameters.model_json_schema(),
             },
@@ -157,7 +157,7 @@ def _metadata(about: About) -> dict[str, Any]:
         "name": about.name,
         "versions": [about.version],
         "platform": about.engine,
-        "inputs": [{"name": about.contract.field, "datatype": "BYTES", "shape": [-1]}],
+        "inputs": [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in about.contract.fields],
         "outputs": [
             {"name": name, "datatype": datatype, "shape": shape}
             for name, datatype, shape in COLUMNS[about.contract.task]
@@ -189,41 +189,53 @@ def _identity(value: Any) -> str | None:
 
 
 def _rows(inputs: Any, tail: bytes, contract: Contract) -> list[dict[str, Any]]:
+    """Read one tensor per field of an input, all of one length; binary ones lie behind the JSON in their order."""
     if not isinstance(inputs, list) or not inputs or not all(isinstance(tensor, dict) for tensor in inputs):
         raise InvalidInput("inputs must be a list of tensors.", code="missing_field", pointer="/inputs")
-    tensor = inputs[0]
-    if len(inputs) > 1 or tensor.get("name") != contract.field:
+    names = [tensor.get("name") for tensor in inputs]
+    if len(names) != len(contract.fields) or any(name not in names for name in contract.fields):
+        wanted = " and ".join(repr(name) for name in contract.fields)
         raise InvalidInput(
-            f"There is one input tensor and its name is {contract.field!r}.", code="unknown_tensor", pointer="/inputs"
+            f"The input tensors are these, one each: {wanted}.", code="unknown_tensor", pointer="/inputs"
         )
-    at = "/inputs/0"
+    columns: dict[str, list[Any]] = {}
+    for number, tensor in enumerate(inputs):
+        items, tail = _items(tensor, tail, f"/inputs/{number}", last=number == len(inputs) - 1)
+        columns[tensor["name"]] = [_value(item, contract, f"/inputs/{number}/data/{i}") for i, item in enumerate(items)]
+    if len({len(column) for column in columns.values()}) > 1:
+        raise InvalidInput("The input tensors differ in length.", code="wrong_shape", pointer="/inputs")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _items(tensor: dict[str, Any], tail: bytes, at: str, *, last: bool) -> tuple[list[Any], bytes]:
+    """Return the entries of a tensor, and the bytes behind the JSON that belong to further ones."""
     limits.check_fields(tensor, {"name", "shape", "datatype", "data", "parameters"}, at)
     if tensor.get("datatype") != "BYTES":
         raise InvalidInput("The datatype of the input is BYTES.", code="wrong_datatype", pointer=f"{at}/datatype")
     count = _count(tensor.get("shape"), f"{at}/shape")
     size = _binary_size(tensor.get("parameters"), f"{at}/parameters")
-    if (size is None) == ("data" not in tensor) or (size or 0) != len(tail):
+    if (size is None) == ("data" not in tensor) or (size or 0) > len(tail) or (last and (size or 0) != len(tail)):
         raise InvalidInput(
             "A tensor has either data or a binary_data_size that is the number of bytes behind the JSON.",
             code="wrong_size",
             pointer=at,
         )
-    items = unpack_bytes(tail, count) if size is not None else tensor["data"]
+    items = unpack_bytes(tail[:size], count) if size is not None else tensor["data"]
     if not isinstance(items, list) or len(items) != count:
         raise InvalidInput("The data does not hold as many entries as the shape says.", code="wrong_shape", pointer=at)
-    return [_row(item, contract, f"{at}/data/{i}") for i, item in enumerate(items)]
+    return items, tail[size or 0 :]
 
 
-def _row(item: Any, contract: Contract, pointer: str) -> dict[str, Any]:
+def _value(item: Any, contract: Contract, pointer: str) -> Any:
     if contract.field == "text":
         if isinstance(item, bytes):
             try:
                 item = item.decode("utf-8")
             except UnicodeDecodeError:
                 raise RequestError("A text is not UTF-8.", code="invalid_utf8", pointer=pointer) from None
-        return {"text": limits.check_text(item, pointer)}
+        return limits.check_text(item, pointer)
     data = item if isinstance(item, bytes) else limits.decode_base64(item, contract.field, pointer)
-    return {contract.field: limits.check_media(data, contract.field, pointer)}
+    return limits.check_media(data, contract.field, pointer)
 
 
 def _count(shape: Any, pointer: str) -> int:
