@@ -143,12 +143,13 @@ def test_exported_networks_give_the_same_embeddings(engine: str, tmp_path: Path)
 
 
 def test_pruning_keeps_the_embedding(tmp_path: Path) -> None:
+    from bigray.compress.base import Samples
     from bigray.compress.methods.prune_structured import METHOD, Config
 
     task = _task()
     network = _network(task)
     size = sum(parameter.numel() for parameter in network.parameters())
-    METHOD.prune(program(task, network), Config(ratio=0.5, round_to=4), task.keep(network))
+    METHOD.prune(program(task, network), Config(ratio=0.5, round_to=4), task.keep(network), Samples(task, [], []))
     assert sum(parameter.numel() for parameter in network.parameters()) < 0.7 * size
     network.train()
     batch = _tensors(task.encode([{"audio": (_voice(150, 0.5, 2), RATE), "speaker": name} for name in ("ann", "bob")]))
