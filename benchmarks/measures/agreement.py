@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 import numpy as np
+import torch
+from torch import nn
 
 from benchmarks.form import Bar, at_least, at_most
 from benchmarks.measures.training import RECIPES
@@ -15,10 +18,12 @@ from bigray.artifact import Artifact
 from bigray.client import Client
 from bigray.cluster import cluster
 from bigray.data import sources
+from bigray.engines.base import Session
 from bigray.models.base import build
-from bigray.predictor import open_artifact
+from bigray.predictor import Predictor, open_artifact
 from bigray.progress import Display
 from bigray.schemas import Label
+from bigray.tasks.base import Task
 from bigray.train import checkpoint
 
 ROWS = 200
@@ -64,21 +69,26 @@ def run(data: Path, work: Path) -> list[Bar]:
 
 
 def _trained_scores(run_folder: Path, rows: list[dict[str, str]]) -> list[list[Label]]:
-    import torch
-
     dense = next(run_folder.glob("train-*/dense"))
     predictor = open_artifact(dense)
     network = build(Artifact.open(dense).manifest.architecture, pretrained=False)
     best = max(path for path in run_folder.glob("train-*/ray_train/checkpoint_*") if path.is_dir())
     checkpoint.load(best, network)
     network.eval()
-    found = []
-    for row in rows:
-        batch = predictor.task.encode([row])
+    session = _Trained(predictor.task, network)
+    return [Predictor(predictor.task, session).predict([row])[0] for row in rows]
+
+
+class _Trained(Session):
+    """The network as training left it, never exported."""
+
+    def __init__(self, task: Task, network: nn.Module) -> None:
+        self._task, self._network = task, network
+
+    def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> dict[str, np.ndarray]:
         with torch.inference_mode():
-            outputs = predictor.task.forward(network, {k: torch.from_numpy(batch[k]) for k in predictor.task.inputs})
-        found += predictor.task.decode({name: value.numpy() for name, value in outputs.items()}, batch)
-    return found
+            batch = {name: torch.from_numpy(inputs[name]) for name in self._task.inputs}
+            return {name: value.numpy() for name, value in self._task.forward(self._network, batch).items()}
 
 
 def _local(folder: Path, rows: list[dict[str, str]]) -> list[list[Label]]:
