@@ -7,8 +7,11 @@ between them, as must every other folder that a recipe reads.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bigray.errors import DataError
 
@@ -45,3 +48,18 @@ def keep(media: bytes) -> str:
     if not path.exists():
         write(path, media)
     return str(path)
+
+
+def made(name: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return rows that are made once and then read back; ``name`` holds a version, raised when they would be others."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = folder("generated") / f"{name}.parquet"
+    if path.is_file():
+        kept: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return kept
+    rows, buffer = make(), io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    write(path, buffer.getvalue())
+    return rows

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
-from tokenizers import Tokenizer, processors
+from tokenizers import processors
 
 from bigray.errors import DataError, RecipeError
 from bigray.models.base import Architecture, own_architecture, own_options
@@ -27,10 +26,8 @@ from bigray.schemas import TextToTextParameters, Wire
 from bigray.tasks import base
 from bigray.tasks._generate import NEW, PAST, SOURCE, Search, generate
 from bigray.tasks._text import (
-    TOKENIZER_FILE,
-    Frame,
+    TokenTask,
     check_text,
-    load_tokenizer,
     pad,
     plain,
     token_ids,
@@ -57,7 +54,7 @@ INPUT: dict[str, Any] = {
 SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u3002])[\"')\]\u201d\u2019]*\s+|\n+")
 
 
-class SequenceToSequence(base.Task):
+class SequenceToSequence(TokenTask):
     """See the module's text. Targets: ``decoder_input_ids`` and ``target`` (N, T) int64; 0 in ``target_mask`` is padding."""
 
     target: ClassVar[str]
@@ -95,11 +92,6 @@ class SequenceToSequence(base.Task):
         pretrained: bool
 
     state: State
-
-    def __init__(self, state: State, tokenizer: Tokenizer) -> None:
-        super().__init__(state)
-        self.tokenizer = tokenizer
-        self._frame = Frame.of(tokenizer, pair=False)
 
     @classmethod
     def prepare(cls, data: Data, model: Model, rows: Sequence[Row]) -> Self:
@@ -253,17 +245,6 @@ class SequenceToSequence(base.Task):
         ]
         length = min(size or 20, max(4, self._room // 3))
         return [{"text": " ".join(words[(start + i) % len(words)] for i in range(length))} for start in range(count)]
-
-    def save(self, directory: Path) -> None:
-        """Write task.json and tokenizer.json."""
-        super().save(directory)
-        self.tokenizer.save(str(directory / TOKENIZER_FILE))
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read back what `save` wrote."""
-        state = cls.State.model_validate_json((directory / "task.json").read_text(encoding="utf-8"))
-        return cls(state, load_tokenizer(directory / TOKENIZER_FILE))
 
     @property
     def _room(self) -> int:

@@ -6,12 +6,13 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from bigray.errors import InvalidInput, TooLarge
-from bigray.tasks.base import Vocabulary
+from bigray.tasks.base import State, Task, Vocabulary
 
 MAX_CHARACTERS = 100_000
 """Longest text accepted, counted after Unicode normalisation (NFC)."""
@@ -165,3 +166,26 @@ def plain(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+class TokenTask(Task):
+    """A task that reads texts through a tokenizer, which is part of what it learned."""
+
+    pair: ClassVar[bool] = False
+    """Whether two texts are read together."""
+
+    def __init__(self, state: State, tokenizer: Tokenizer) -> None:
+        super().__init__(state)
+        self.tokenizer = tokenizer
+        self._frame = Frame.of(tokenizer, pair=self.pair)
+
+    def save(self, directory: Path) -> None:
+        """Write task.json and tokenizer.json."""
+        super().save(directory)
+        self.tokenizer.save(str(directory / TOKENIZER_FILE))
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read back what `save` wrote."""
+        state = cls.State.model_validate_json((directory / "task.json").read_text(encoding="utf-8"))
+        return cls(state, load_tokenizer(directory / TOKENIZER_FILE))

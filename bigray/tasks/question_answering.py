@@ -12,12 +12,11 @@ Sizes: N windows, T tokens of the longest one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
-from tokenizers import Tokenizer, processors
+from tokenizers import processors
 
 from bigray import metrics
 from bigray.errors import DataError, RecipeError
@@ -27,10 +26,8 @@ from bigray.schemas import Answer, QuestionAnsweringParameters, Wire
 from bigray.tasks import base
 from bigray.tasks._spans import Found, Window, best_stretches, extents_of, inside, place_of
 from bigray.tasks._text import (
-    TOKENIZER_FILE,
-    Frame,
+    TokenTask,
     check_text,
-    load_tokenizer,
     pad,
     plain,
     token_ids,
@@ -59,7 +56,7 @@ CANDIDATES = 20
 """Stretches kept of each window, at least."""
 
 
-class QuestionAnswering(base.Task):
+class QuestionAnswering(TokenTask):
     """See the module's text. Targets: ``start``, ``end`` (N,) int64, tokens; 0: not in this window; -1: not known."""
 
     name = "question_answering"
@@ -69,6 +66,7 @@ class QuestionAnswering(base.Task):
         "answers": "the answer: words of the context, or a list of them",
     }
     primary = Metric("f1")
+    pair = True
     outputs = ("start_logits", "end_logits")
     defaults: ClassVar[Mapping[str, Any]] = {"train": {"batch_size": 16}}
 
@@ -92,11 +90,6 @@ class QuestionAnswering(base.Task):
         """Whether the network is one: quantizers treat attention with care."""
 
     state: State
-
-    def __init__(self, state: State, tokenizer: Tokenizer) -> None:
-        super().__init__(state)
-        self.tokenizer = tokenizer
-        self._frame = Frame.of(tokenizer, pair=True)
 
     @property
     def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -293,17 +286,6 @@ class QuestionAnswering(base.Task):
     def keep(self, network: nn.Module) -> list[str]:
         """The layer that makes the logits."""
         return [name for name, _ in network.named_modules() if name.split(".")[-1] in {"qa_outputs", "head"}]
-
-    def save(self, directory: Path) -> None:
-        """Write task.json and tokenizer.json."""
-        super().save(directory)
-        self.tokenizer.save(str(directory / TOKENIZER_FILE))
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read back what `save` wrote."""
-        state = cls.State.model_validate_json((directory / "task.json").read_text(encoding="utf-8"))
-        return cls(state, load_tokenizer(directory / TOKENIZER_FILE))
 
     def _windows(self, row: Row, parameters: Wire | None = None) -> Iterator[Window]:
         wanted = _wanted(parameters)

@@ -9,12 +9,10 @@ https://huggingface.co/docs/inference-providers/tasks/text-classification.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
-from tokenizers import Tokenizer
 
 from bigray import metrics
 from bigray.models.base import Architecture, own_options
@@ -23,10 +21,8 @@ from bigray.schemas import ClassificationParameters, Label, Wire
 from bigray.tasks import base
 from bigray.tasks._labels import check_labels, mean_label_scores, targets
 from bigray.tasks._text import (
-    TOKENIZER_FILE,
-    Frame,
+    TokenTask,
     check_text,
-    load_tokenizer,
     pad,
     plain,
     token_ids,
@@ -41,7 +37,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class TextClassification(base.Task):
+class TextClassification(TokenTask):
     """See the module's text. Targets: ``target`` (N,) int64, the index of the label."""
 
     name = "text_classification"
@@ -66,11 +62,6 @@ class TextClassification(base.Task):
         """Whether the network is one: quantizers treat attention with care."""
 
     state: State
-
-    def __init__(self, state: State, tokenizer: Tokenizer) -> None:
-        super().__init__(state)
-        self.tokenizer = tokenizer
-        self._frame = Frame.of(tokenizer, pair=False)
 
     @property
     def model_type(self) -> str | None:  # type: ignore[override]
@@ -170,17 +161,6 @@ class TextClassification(base.Task):
         # all windows of a training text share its label; without `draw` (timing, calibration) the first one stands for all
         found = list(self._windows(row))
         return found[int(row.get("draw", 0.0) * len(found))]
-
-    def save(self, directory: Path) -> None:
-        """Write task.json and tokenizer.json."""
-        super().save(directory)
-        self.tokenizer.save(str(directory / TOKENIZER_FILE))
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read back what `save` wrote."""
-        state = cls.State.model_validate_json((directory / "task.json").read_text(encoding="utf-8"))
-        return cls(state, load_tokenizer(directory / TOKENIZER_FILE))
 
 
 TASK = TextClassification

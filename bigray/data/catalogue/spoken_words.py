@@ -36,18 +36,11 @@ class SpokenWords(Entry):
 
     def rows(self) -> list[Row]:
         """Return 1,200 rows."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        return cache.made(f"spoken_words-{VERSION}", _all)
 
-        path = cache.folder("generated") / f"spoken_words-{VERSION}.parquet"
-        if path.is_file():
-            kept: list[Row] = pq.read_table(path).to_pylist()
-            return kept
-        rows = [_say(word, f"{accent}+{variant}") for accent in ACCENTS for variant in VARIANTS for word in WORDS]
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows), buffer)
-        cache.write(path, buffer.getvalue())
-        return rows
+
+def _all() -> list[Row]:
+    return [_say(word, f"{accent}+{variant}") for accent in ACCENTS for variant in VARIANTS for word in WORDS]
 
 
 def _say(word: str, speaker: str) -> Row:

@@ -46,18 +46,11 @@ class Voices(Entry):
 
     def rows(self) -> list[Row]:
         """Return 720 rows."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        return cache.made(f"voices-{VERSION}", _all)
 
-        path = cache.folder("generated") / f"voices-{VERSION}.parquet"
-        if path.is_file():
-            kept: list[Row] = pq.read_table(path).to_pylist()
-            return kept
-        rows = [_say(text, f"{accent}+{variant}") for accent in ACCENTS for variant in VARIANTS for text in SENTENCES]
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows), buffer)
-        cache.write(path, buffer.getvalue())
-        return rows
+
+def _all() -> list[Row]:
+    return [_say(text, f"{accent}+{variant}") for accent in ACCENTS for variant in VARIANTS for text in SENTENCES]
 
 
 def _say(text: str, speaker: str) -> Row:
