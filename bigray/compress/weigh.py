@@ -46,8 +46,17 @@ def main(dense: str, engine: str, model: str, threads: str) -> None:
     task = load_task(artifact.manifest.task, artifact.task_dir)
     session = load_session(task, artifact.manifest.architecture, engine, Path(model), int(threads))
     Predictor(task, session).predict(task.example(1))
-    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    print(_peak())
+
+
+def _peak() -> int:
+    """Return the peak resident set of this process in bytes."""
+    # Linux's getrusage also counts what the parent held when it started this process; the status file does not
+    status = Path("/proc/self/status")
+    if status.is_file():
+        lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":" in line)
+        return int(lines["VmHWM"].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 if __name__ == "__main__":

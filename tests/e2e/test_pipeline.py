@@ -58,6 +58,7 @@ def test_a_run_hands_out_a_verified_faster_artifact(finished, recipe_file):
     assert results.verdict.qualified
     assert results.verdict.drop_points <= 3.0
     assert results.chosen.speedup > 1.0
+    assert results.chosen.memory_bytes < 0.6 * results.dense.memory_bytes  # no torch in it
     assert results.rows == {"train": 312, "validation": 72, "test": 96}
     assert results.verdict.rows == 96
     folder = recipe_file.parent / "runs" / "tiny"
