@@ -17,7 +17,6 @@ from typing import Any
 import optuna
 import ray
 from ray import tune
-from ray.tune.search import ConcurrencyLimiter
 
 from bigray.artifact import write_atomically
 from bigray.compress import candidate, objective
@@ -116,7 +115,7 @@ def _run(job: Job, space: Space, proposer: Proposer, listen: Callable[[dict[str,
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"CPU": 1}),
         tune_config=tune.TuneConfig(
-            search_alg=ConcurrencyLimiter(proposer, max_concurrent=limit),
+            search_alg=proposer,
             num_samples=proposer.left,
             max_concurrent_trials=limit,
             reuse_actors=True,
