@@ -107,7 +107,7 @@ class Model(Section):
     source: Literal["bigray", "transformers", "torchvision", "torchaudio"] = "bigray"
     """Library the architecture comes from."""
     name: str = "auto"
-    """Own architecture (``ffnn``, ``rnn``, ``cnn``, ``detector``), or hub name, local folder or torchvision name."""
+    """Own architecture (``ffnn``, ``rnn``, ``cnn``, ``lenet``, ``transformer``, ``detector``), or hub name, local folder or torchvision name."""
     weights: str | None = None
     """Local weight file (safetensors, or a torch state dict read with ``weights_only``) to start from."""
     options: dict[str, Any] = {}

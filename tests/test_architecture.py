@@ -84,7 +84,7 @@ PLUGINS = {
         "quantize_weight_only",
         "trim_vocabulary",
     ),
-    "bigray.models": ("cnn", "detector", "ffnn", "rnn", "transformer"),
+    "bigray.models": ("cnn", "detector", "ffnn", "lenet", "rnn", "transformer"),
     "bigray.data.augment": (
         "add_noise",
         "add_silence",
