@@ -22,7 +22,7 @@ MAX_LINES = 400
 FLOORS = (
     {"errors", "charts"},
     {"plugins", "schemas", "strict_yaml", "recipe_problems", "head", "polling"},
-    {"recipe", "recipes", "metrics"},
+    {"recipe", "recipes", "samples", "metrics"},
     {"models"},
     {"artifact", "engines", "tasks"},
     {"results", "predictor", "data"},

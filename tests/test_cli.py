@@ -17,13 +17,15 @@ import jsonschema
 import pytest
 import yaml
 
-from bigray import demo, pipeline
+from bigray import demo, pipeline, plugins, samples
 from bigray import recipe as recipes
 from bigray.artifact import Manifest, create, now
 from bigray.cli import main
 from bigray.errors import DataError, NothingQualified, TrainingFailed
 from bigray.models.base import build
 from bigray.predictor import program
+from bigray.schemas import CONTRACTS
+from bigray.tasks import _speech, _vision
 from bigray.tasks.text_classification import TASK
 
 Run = Callable[..., tuple[int, str, str]]
@@ -78,7 +80,7 @@ def test_version(run: Run) -> None:
         (("init", "text_clasification"), "Did you mean 'text_classification'"),
         (("predict", "nowhere", "text"), "no bigray artifact"),
         (("predict", "http://127.0.0.1:1/x", "text"), "names no model"),
-        (("predict", "nowhere"), "Missing argument"),
+        (("predict",), "Missing argument"),
         (("deploy", "nowhere", "--name", "x"), "no bigray artifact"),
         (("deploy", "nowhere"), "Missing option"),
         (("deploy", "nowhere", "--name", "x", "--port", "0"), "port"),
@@ -210,6 +212,26 @@ def test_predict_answers_from_disk(run: Run, artifact: Path) -> None:
     answers = [json.loads(line) for line in out.splitlines()]
     assert [{label["label"] for label in answer} for answer in answers] == [{"good", "bad"}] * 2
     assert sum(label["score"] for label in answers[0]) == pytest.approx(1)
+
+
+def test_predict_without_an_input_takes_the_sample(run: Run, artifact: Path) -> None:
+    code, out, err = run("predict", str(artifact))
+    assert code == 0
+    assert {label["label"] for label in json.loads(out)} == {"good", "bad"}
+    assert "samples/text_classification.txt" in err
+
+
+@pytest.mark.parametrize("task", plugins.names("bigray.tasks"))
+def test_every_task_has_a_sample_that_it_takes(task: str) -> None:
+    file, contract = samples.locate(task), CONTRACTS[task]
+    if contract.input is not None:
+        contract.input.model_validate_json(file.read_bytes())
+    elif contract.field == "text":
+        assert file.read_text(encoding="utf-8").strip()
+    elif contract.field == "image":
+        assert min(_vision.decode_image(file.read_bytes()).shape[:2]) >= 8
+    else:
+        assert len(_speech.decode_audio(file.read_bytes(), 16_000)) > 4000
 
 
 def test_predict_refuses_a_changed_artifact(run: Run, artifact: Path, tmp_path: Path) -> None:

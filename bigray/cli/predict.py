@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,16 +18,19 @@ def command(
         str, typer.Argument(metavar="ARTIFACT_OR_URL", help="Folder of an artifact, or URL of a served model.")
     ],
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="INPUT...", help="Texts, paths of images or sound files, or JSON where an input has several fields."
+            metavar="[INPUT]...",
+            help="Texts, paths of images or sound files, or JSON where an input has several fields; by default a sample.",
         ),
-    ],
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="BIGRAY_API_KEY", help="Key, where the service wants one.")
     ] = None,
 ) -> None:
-    """Print one JSON answer per input.
+    """Print one JSON answer per input; without an input, that for a sample that comes with bigray.
+
+    Example:  bigray predict runs/reviews/artifact
 
     Example:  bigray predict runs/reviews/artifact "a fine film" "two hours lost"
 
@@ -34,7 +38,11 @@ def command(
 
     Example:  bigray predict http://127.0.0.1:8000/models/digits seven.png
     """
-    answers = _served(model, inputs, api_key) if model.startswith(("http://", "https://")) else _local(model, inputs)
+    answers = (
+        _served(model, inputs or [], api_key)
+        if model.startswith(("http://", "https://"))
+        else _local(model, inputs or [])
+    )
     for answer in answers:
         print(json.dumps(answer, ensure_ascii=False))
 
@@ -45,7 +53,7 @@ def _local(folder: str, inputs: list[str]) -> list[Any]:
 
     predictor = open_artifact(folder)
     contract = predictor.task.contract
-    values = [_value(contract, text) for text in inputs]
+    values = [_value(contract, text) for text in inputs or _sample(contract)]
     rows: list[Row] = [value if isinstance(value, dict) else {contract.field: value} for value in values]
     return [contract.output.dump_python(answer, mode="json", exclude_none=True) for answer in predictor.predict(rows)]
 
@@ -61,8 +69,16 @@ def _served(url: str, inputs: list[str], api_key: str | None) -> list[Any]:
     with Client(base, api_key=api_key) as client:
         task = client.describe(name)["task"]
         contract = CONTRACTS[task]
-        answers = [client.predict(task, _value(contract, text), model=name) for text in inputs]
+        answers = [client.predict(task, _value(contract, text), model=name) for text in inputs or _sample(contract)]
     return [contract.output.dump_python(answer, mode="json", exclude_none=True) for answer in answers]
+
+
+def _sample(contract: Contract) -> list[str]:
+    from bigray import samples
+
+    file = samples.locate(contract.task)
+    print(f"bigray: asking with the sample input {file}", file=sys.stderr)
+    return [file.read_text(encoding="utf-8") if contract.field == "text" else str(file)]
 
 
 def _value(contract: Contract, text: str) -> str | bytes | dict[str, str]:
