@@ -204,7 +204,7 @@ def _train(this: Run, splits: Any, sample: list[Row]) -> tuple[Artifact, list[di
 
 
 def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: list[Row]) -> Results:
-    from bigray.compress import objective, search, space
+    from bigray.compress import objective, search, sensitivity, space
     from bigray.compress.candidate import Job
     from bigray.compress.plan import Plan
     from bigray.data import sources
@@ -234,6 +234,10 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     plans = space.build(settings, predictor.task)
     for sentence in plans.left_out:
         this.listen({"stage": "search", "left_out": sentence})
+    with this.stage("sensitivity"):
+        costs = search.sensitivities(job, plans)
+    plans = plans.sparing(sensitivity.dearest(costs))
+    results = results.model_copy(update={"sensitivity": costs})
     with this.stage("search"):
         trials = search.search(job, plans, lambda state: this.listen({"stage": "search", **state}))
     verdict: Verdict | None = None

@@ -201,6 +201,8 @@ class Compress(Section):
     """Training rows that static quantization looks at."""
     evaluation_rows: int = Field(1000, ge=16)
     """Validation rows on which a candidate is scored (a seeded choice when there are more)."""
+    sensitivity_rows: int = Field(128, ge=0)
+    """Validation rows on which each group of layers is probed before a search that prunes; 0 does without."""
     batch_sizes: list[Annotated[int, Field(ge=1)]] = Field([1], min_length=1)
     """Batch sizes at which latency is measured; the first one decides."""
     threads: int = Field(1, ge=1)
