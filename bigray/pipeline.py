@@ -7,6 +7,7 @@ on where it stopped, and a run with another budget does not train again::
       train-<digest>/     checkpoints; dense/ is the dense model as an artifact
       search-<digest>/    one folder per candidate
       artifact/           the model handed out (only after it was verified)
+      samples/            answers to unseen rows, where they are files
       results.json, report.html, recipe.yaml
 """
 
@@ -26,7 +27,8 @@ from bigray import recipe as recipes
 from bigray.artifact import MANIFEST, Artifact, Manifest, create, now, write_atomically
 from bigray.errors import NothingQualified, RecipeError
 from bigray.recipe import Recipe
-from bigray.results import Estimate, Results, Trial, Variant, Verdict
+from bigray.results import Estimate, Results, Sample, Trial, Variant, Verdict
+from bigray.schemas import CONTRACTS
 from bigray.tasks.base import Row, Task
 
 if TYPE_CHECKING:
@@ -166,10 +168,21 @@ def _stages(this: Run, until: str) -> Results:
         results = _dense_only(this, results, dense, test)
     else:
         results = _search(this, results, dense, splits, test)
-    results = results.model_copy(update={"seconds": this.seconds})
+    results = results.model_copy(update={"seconds": this.seconds, "samples": _samples(this, results, test)})
     results.save(this.directory / "results.json")
     report.write(results, this.directory / "report.html")
     return results
+
+
+def _samples(this: Run, results: Results, test: list[Row]) -> list[Sample]:
+    from bigray import listening
+
+    answers_are_files = CONTRACTS[results.task].file is not None
+    return (
+        listening.write(this.directory / results.artifact, test, this.directory)
+        if results.artifact and answers_are_files
+        else []
+    )
 
 
 def _train(this: Run, splits: Any, sample: list[Row]) -> tuple[Artifact, list[dict[str, Any]]]:

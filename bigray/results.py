@@ -115,6 +115,18 @@ class Verified(BaseModel):
     chosen: Variant
 
 
+class Sample(BaseModel):
+    """An answer to an unseen row that is a file, to be looked at or listened to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    input: str
+    file: str
+    """The answer, relative to the run's folder."""
+    truth: str
+    """What the row itself holds, likewise."""
+    media_type: str
+
+
 class Results(BaseModel):
     """One run, whole."""
 
@@ -140,6 +152,8 @@ class Results(BaseModel):
     verdict: Verdict | None = None
     artifact: str | None = None
     """Folder of the artifact handed out, relative to the run's folder."""
+    samples: list[Sample] = []
+    """Answers of the model handed out, where they are files."""
     hardware: dict[str, Any] = {}
     versions: dict[str, str] = {}
     recipe: dict[str, Any] = {}

@@ -26,7 +26,7 @@ FLOORS = (
     {"models"},
     {"artifact", "engines", "tasks"},
     {"results", "predictor", "data"},
-    {"evaluate", "measure"},
+    {"evaluate", "measure", "listening"},
     {"train", "compress", "serve"},
     {"report", "bundle", "cluster", "inventory", "probe", "progress", "client", "capacity"},
     {"pipeline", "jobs"},
@@ -69,6 +69,7 @@ PLUGINS = {
         "speaker_recognition",
         "summarization",
         "text_classification",
+        "text_to_speech",
         "translation",
     ),
     "bigray.engines": ("onnxruntime", "openvino", "torch_eager"),
@@ -84,7 +85,7 @@ PLUGINS = {
         "quantize_weight_only",
         "trim_vocabulary",
     ),
-    "bigray.models": ("cnn", "detector", "ffnn", "lenet", "rnn", "transformer"),
+    "bigray.models": ("cnn", "detector", "fastspeech", "ffnn", "lenet", "rnn", "transformer"),
     "bigray.data.augment": (
         "add_noise",
         "add_silence",
@@ -103,7 +104,15 @@ PLUGINS = {
         "swap_words",
     ),
     "bigray.serve.dialects": ("huggingface", "openai", "openinference"),
-    "bigray.data.catalogue": ("digits", "faces", "rated_sentences", "shapes", "spoken_words", "voices"),
+    "bigray.data.catalogue": (
+        "announcements",
+        "digits",
+        "faces",
+        "rated_sentences",
+        "shapes",
+        "spoken_words",
+        "voices",
+    ),
 }
 """Names that stand in recipes and artifacts. Adding one is fine; renaming or removing one breaks files of users."""
 

@@ -27,6 +27,9 @@ def command(
     api_key: Annotated[
         str | None, typer.Option(envvar="BIGRAY_API_KEY", help="Key, where the service wants one.")
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Write answers that are files there.")
+    ] = None,
 ) -> None:
     """Print one JSON answer per input; without an input, that for a sample that comes with bigray.
 
@@ -36,18 +39,33 @@ def command(
 
     Example:  bigray predict runs/facts/artifact '{"question": "Who came?", "context": "Ada came at nine."}'
 
+    Example:  bigray predict runs/voice/artifact "a fine film" --output spoken
+
     Example:  bigray predict http://127.0.0.1:8000/models/digits seven.png
     """
-    answers = (
-        _served(model, inputs or [], api_key)
-        if model.startswith(("http://", "https://"))
-        else _local(model, inputs or [])
-    )
-    for answer in answers:
-        print(json.dumps(answer, ensure_ascii=False))
+    served = model.startswith(("http://", "https://"))
+    contract, answers = _served(model, inputs or [], api_key) if served else _local(model, inputs or [])
+    for number, answer in enumerate(answers, start=1):
+        kept = {} if output is None or contract.file is None else _kept(contract, answer, output, number)
+        told = contract.output.dump_python(answer, mode="json", exclude_none=True)
+        print(json.dumps(told | kept if kept else told, ensure_ascii=False))
 
 
-def _local(folder: str, inputs: list[str]) -> list[Any]:
+def _kept(contract: Contract, answer: Any, folder: Path, number: int) -> dict[str, str]:
+    """Write the file of an answer; return what to print in its place."""
+    from bigray.errors import UserError
+
+    field, media_type = contract.file or ("", "")
+    path = folder / f"{number}.{media_type.rpartition('/')[2]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(getattr(answer, field))
+    except OSError as error:
+        raise UserError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
+    return {field: str(path)}
+
+
+def _local(folder: str, inputs: list[str]) -> tuple[Contract, list[Any]]:
     from bigray.predictor import open_artifact
     from bigray.tasks.base import Row
 
@@ -55,10 +73,10 @@ def _local(folder: str, inputs: list[str]) -> list[Any]:
     contract = predictor.task.contract
     values = [_value(contract, text) for text in inputs or _sample(contract)]
     rows: list[Row] = [value if isinstance(value, dict) else {contract.field: value} for value in values]
-    return [contract.output.dump_python(answer, mode="json", exclude_none=True) for answer in predictor.predict(rows)]
+    return contract, predictor.predict(rows)
 
 
-def _served(url: str, inputs: list[str], api_key: str | None) -> list[Any]:
+def _served(url: str, inputs: list[str], api_key: str | None) -> tuple[Contract, list[Any]]:
     from bigray.client import Client
     from bigray.errors import UserError
     from bigray.schemas import CONTRACTS
@@ -69,8 +87,8 @@ def _served(url: str, inputs: list[str], api_key: str | None) -> list[Any]:
     with Client(base, api_key=api_key) as client:
         task = client.describe(name)["task"]
         contract = CONTRACTS[task]
-        answers = [client.predict(task, _value(contract, text), model=name) for text in inputs or _sample(contract)]
-    return [contract.output.dump_python(answer, mode="json", exclude_none=True) for answer in answers]
+        values = [_value(contract, text) for text in inputs or _sample(contract)]
+        return contract, [client.predict(task, value, model=name) for value in values]
 
 
 def _sample(contract: Contract) -> list[str]:

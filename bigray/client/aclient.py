@@ -20,7 +20,7 @@ from bigray.client import _wire
 from bigray.client._progress import Bar
 from bigray.client._wire import Media
 from bigray.errors import BigrayError
-from bigray.schemas import Answer, Detection, Label, Recognition, Summary, Transcript, Translation
+from bigray.schemas import Answer, Detection, Label, Recognition, Speech, Summary, Transcript, Translation
 
 
 class AsyncClient:
@@ -161,6 +161,16 @@ class AsyncClient:
     ) -> Any:
         """Write down what is said in a sound file (bytes or path), or in each of several. Parameters: ``return_timestamps``."""
         return await self.predict("automatic_speech_recognition", inputs, model=model, **parameters)
+
+    @overload
+    async def text_to_speech(self, inputs: str, *, model: str | None = None, **parameters: Any) -> Speech: ...
+    @overload
+    async def text_to_speech(
+        self, inputs: Sequence[str], *, model: str | None = None, **parameters: Any
+    ) -> list[Speech]: ...
+    async def text_to_speech(self, inputs: str | Sequence[str], *, model: str | None = None, **parameters: Any) -> Any:
+        """Speak a text, or each of several; ``audio`` is a WAV file. Parameters: ``speed``, ``vocoder_rounds``."""
+        return await self.predict("text_to_speech", inputs, model=model, **parameters)
 
     @overload
     async def speaker_recognition(

@@ -22,7 +22,7 @@ from bigray.client import _wire
 from bigray.client._progress import Bar
 from bigray.client._wire import Media
 from bigray.errors import BigrayError
-from bigray.schemas import Answer, Detection, Label, Recognition, Summary, Transcript, Translation
+from bigray.schemas import Answer, Detection, Label, Recognition, Speech, Summary, Transcript, Translation
 
 
 class Client:
@@ -156,6 +156,14 @@ class Client:
     ) -> Any:
         """Write down what is said in a sound file (bytes or path), or in each of several. Parameters: ``return_timestamps``."""
         return self.predict("automatic_speech_recognition", inputs, model=model, **parameters)
+
+    @overload
+    def text_to_speech(self, inputs: str, *, model: str | None = None, **parameters: Any) -> Speech: ...
+    @overload
+    def text_to_speech(self, inputs: Sequence[str], *, model: str | None = None, **parameters: Any) -> list[Speech]: ...
+    def text_to_speech(self, inputs: str | Sequence[str], *, model: str | None = None, **parameters: Any) -> Any:
+        """Speak a text, or each of several; ``audio`` is a WAV file. Parameters: ``speed``, ``vocoder_rounds``."""
+        return self.predict("text_to_speech", inputs, model=model, **parameters)
 
     @overload
     def speaker_recognition(self, inputs: Media, *, model: str | None = None, **parameters: Any) -> Recognition: ...
