@@ -20,7 +20,7 @@ def command(
     from bigray.cli import _show
     from bigray.client import Client
 
-    with Client(url, api_key=api_key, timeout_s=10) as client:
+    with Client(url, api_key=api_key, timeout_s=10, retries=2) as client:
         models = client.models()
         rows = [
             (one["id"], one["task"], one["engine"], "ready" if client.health(one["id"]) else "not ready")

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from bigray.artifact import Artifact
 from bigray.errors import RecipeError
 from bigray.recipe import Name, Serve
+from bigray.serve import loopback
 from bigray.serve.index import Index
 from bigray.serve.observe import PrometheusMeter
 from bigray.serve.replica import Replica
@@ -52,6 +53,7 @@ class Model:
     """One replica of one model."""
 
     def __init__(self, artifact: str, name: str, settings: dict[str, Any]) -> None:
+        loopback.keep()
         meter = PrometheusMeter(name, metrics)
         self._replica = Replica.open(artifact, name, Serve.model_validate(settings), meter)
 

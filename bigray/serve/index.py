@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bigray.errors import BigrayError, MethodNotAllowed, NotFound, ServiceError
-from bigray.serve import doors
+from bigray.serve import doors, loopback
 from bigray.serve.problems import problem_response, request_id
 
 CACHE_S = 1.0
@@ -33,6 +33,7 @@ class Index:
     """Lists the models that run."""
 
     def __init__(self) -> None:
+        loopback.keep()
         self._models: list[dict[str, Any]] = []
         self._read_at = -CACHE_S
         self._known: dict[tuple[str, float], dict[str, Any]] = {}
