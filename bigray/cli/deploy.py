@@ -15,7 +15,8 @@ def command(
     artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="Folder of the artifact, as a run wrote it.")],
     name: Annotated[str, typer.Option("--name", "-n", help="Name of the model in the URL, /models/NAME.")],
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster to serve on; by default this machine, until Ctrl-C.")
+        str | None,
+        typer.Option(help="Ray cluster to serve on; by default that of `bigray up`, else a new one until Ctrl-C."),
     ] = None,
     host: _listen.Host = "127.0.0.1",
     port: _listen.Port = 8000,
@@ -32,6 +33,7 @@ def command(
 
     Example:  bigray deploy runs/reviews/artifact --name reviews
     """
+    from bigray import background
     from bigray.artifact import Artifact
     from bigray.cli import _show
 
@@ -39,6 +41,9 @@ def command(
     if verdict.get("forced"):
         print(f"bigray: warning: this model did not qualify: {verdict['reason']}", file=sys.stderr)
     listen = _listen.listen(host, port, auth, keys, certfile, keyfile, insecure)
+    joined = background.running() if address is None else None
+    if joined is not None:
+        joined.enter()
     from bigray.cluster import cluster
     from bigray.serve import config
 
@@ -46,5 +51,9 @@ def command(
         print(f"serving {config.deploy(artifact, name, address=address, listen=listen)}")
         return
     with cluster():
-        print(f"serving {config.deploy(artifact, name, listen=listen)}  (Ctrl-C ends it)", flush=True)
+        url = config.deploy(artifact, name, listen=listen)
+        if joined is not None:
+            print(f"serving {url}")
+            return
+        print(f"serving {url}  (Ctrl-C ends it)", flush=True)
         _show.until_stopped()

@@ -84,7 +84,7 @@ def _served(url: str, inputs: list[str], api_key: str | None) -> tuple[Contract,
     base, found, name = url.rstrip("/").rpartition("/models/")
     if not found:
         raise UserError(f"{url!r} names no model; it should end with /models/NAME, as `bigray status` shows it.")
-    with Client(base, api_key=api_key) as client:
+    with Client(base, api_key=api_key, retries=2) as client:
         task = client.describe(name)["task"]
         contract = CONTRACTS[task]
         values = [_value(contract, text) for text in inputs or _sample(contract)]

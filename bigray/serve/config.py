@@ -24,7 +24,7 @@ from bigray.serve.app import IndexArgs, ServeArgs, build, index
 from bigray.serve.index import APPLICATION
 from bigray.serve.listen import LOCAL, Listen
 
-ROUTE_TIMEOUT_S = 15.0
+ROUTE_TIMEOUT_S, PROXY_TIMEOUT_S = 15.0, 120.0
 
 
 def deploy(
@@ -100,9 +100,9 @@ def _get(url: str) -> httpx.Response:
     return httpx.get(url, timeout=ROUTE_TIMEOUT_S, verify=False)
 
 
-def _wait_for_route(url: str) -> None:
+def _wait_for_route(url: str, timeout_s: float = ROUTE_TIMEOUT_S) -> None:
     # the proxy hears of a new route a moment after the application runs; until then it answers 404
-    until = time.monotonic() + ROUTE_TIMEOUT_S
+    until = time.monotonic() + timeout_s
     while True:
         try:
             if _get(f"{url}/healthz").is_success:
@@ -115,20 +115,33 @@ def _wait_for_route(url: str) -> None:
 
 
 def start(*, address: str | None = None, listen: Listen = LOCAL) -> None:
-    """Start Serve with bigray's edge in its proxies, or join it where it runs already."""
+    """Start Serve with bigray's edge in its proxies, or join it where it runs already.
+
+    Serve's own proxy is the ingress. With HAProxy in its place a no-op model answers some nine times as many requests
+    per second, but it takes no certificate, tells the names of all models without a key, opens its statistics to other
+    machines, and words its own errors.
+
+    Raises:
+        ServiceError: No proxy came up: its port may be taken.
+    """
     listen.check()
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False)
-    serve.start(
-        proxy_location="EveryNode",
-        http_options=HTTPOptions(
+    how = {
+        "proxy_location": "EveryNode",
+        "http_options": HTTPOptions(
             host=listen.host,
             port=listen.port,
             ssl_keyfile=str(listen.keyfile.resolve()) if listen.keyfile else None,
             ssl_certfile=str(listen.certfile.resolve()) if listen.certfile else None,
         ),
-        controller_options=ControllerOptions(runtime_env={"env_vars": listen.environment()}),
-    )
+        "controller_options": ControllerOptions(runtime_env={"env_vars": listen.environment()}),
+    }
+    try:
+        serve.start(**how)
+    except TimeoutError:  # after a minute; Serve goes on starting proxies, which a busy machine may need
+        serve.start(**how)
+        _wait_for_route(f"{base_url()}/-", PROXY_TIMEOUT_S)
 
 
 def undeploy(name: str) -> None:

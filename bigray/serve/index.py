@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bigray.errors import BigrayError, MethodNotAllowed, NotFound, ServiceError
-from bigray.serve import doors
+from bigray.serve import doors, loopback
 from bigray.serve.problems import problem_response, request_id
 
 CACHE_S = 1.0
@@ -33,6 +33,7 @@ class Index:
     """Lists the models that run."""
 
     def __init__(self) -> None:
+        loopback.keep()
         self._models: list[dict[str, Any]] = []
         self._read_at = -CACHE_S
         self._known: dict[tuple[str, float], dict[str, Any]] = {}
@@ -80,12 +81,7 @@ class Index:
 
     async def _describe(self, name: str, app: Any) -> dict[str, Any]:
         key = (name, app.last_deployed_time_s)
-        running = any(
-            str(getattr(state, "value", state)) == "RUNNING" and count
-            for deployment in app.deployments.values()
-            for state, count in deployment.replica_states.items()
-        )
-        if key not in self._known and running:  # asking a model of no replicas would start one
+        if key not in self._known and _running(app):  # asking a model of no replicas would start one
             self._known = {old: said for old, said in self._known.items() if old[0] != name}
             try:
                 said = await asyncio.wait_for(serve.get_app_handle(name).describe.remote(), _ASK_TIMEOUT_S)
@@ -93,4 +89,24 @@ class Index:
             except Exception:  # the model is busy or going away; its name is listed all the same
                 pass
         entry = {"id": name, "object": "model", "url": f"/models/{name}", "status": app.status.value}
+        entry["replicas"] = {"running": _running(app), "wanted": _wanted(app)}
         return entry | self._known.get(key, {"task": next(iter(app.deployments), None), "engine": None})
+
+
+def _running(app: Any) -> int:
+    """Return how many replicas of an application answer."""
+    return sum(
+        count
+        for deployment in app.deployments.values()
+        for state, count in deployment.replica_states.items()
+        if str(getattr(state, "value", state)) == "RUNNING"
+    )
+
+
+def _wanted(app: Any) -> int:
+    return sum(
+        count
+        for deployment in app.deployments.values()
+        for state, count in deployment.replica_states.items()
+        if str(getattr(state, "value", state)) != "STOPPING"
+    )

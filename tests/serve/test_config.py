@@ -12,7 +12,7 @@ from bigray import plugins
 from bigray.errors import ArtifactCorrupt, ArtifactError, NotFound, RecipeError
 from bigray.recipe import Serve
 from bigray.serve import app, config, edge
-from bigray.serve.listen import LOOPBACK_NAMES
+from bigray.serve.listen import LOOPBACK_NAMES, SUPERVISION
 
 FOLDER = Path(__file__).parents[2] / "serve_configs"
 
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parents[2] / "serve_configs"
 def test_shipped_file(path: Path) -> None:
     found = config.read_config(path)
     assert found["http_options"]["host"] == "127.0.0.1"
-    environment = {edge.CALLBACK: edge.IMPORT_PATH, edge.HOSTS: LOOPBACK_NAMES}
+    environment = {edge.CALLBACK: edge.IMPORT_PATH, edge.HOSTS: LOOPBACK_NAMES, **SUPERVISION}
     assert found["controller_options"]["runtime_env"]["env_vars"] == environment
     names = {application["name"] for application in found["applications"]} - {"_index"}
     assert names == (set(plugins.names("bigray.tasks")) if path.stem == "all" else {path.stem})
@@ -83,8 +83,8 @@ def test_settings_of_the_artifact_and_of_the_caller() -> None:
 
 
 def test_replicas() -> None:
-    assert app.options(Serve(min_replicas=2, max_replicas=2))["num_replicas"] == 2
-    scaling = app.options(Serve(min_replicas=0, max_replicas=3))["autoscaling_config"]
+    assert app.options(Serve(min_replicas=2, max_replicas=2), {})["num_replicas"] == 2
+    scaling = app.options(Serve(min_replicas=0, max_replicas=3), {})["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["initial_replicas"], scaling["max_replicas"]) == (0, 1, 3)
 
 
