@@ -252,11 +252,12 @@ class FakeService(BaseHTTPRequestHandler):
         "reviews": {"id": "reviews", "task": "text_classification", "engine": "openvino", "url": "/models/reviews"},
         "digits": {"id": "digits", "task": "image_classification", "engine": "onnxruntime", "url": "/models/digits"},
     }
+    ASLEEP: dict[str, Any] = {"id": "idle", "task": "translation", "engine": "openvino", "replicas": {"wanted": 0}}
 
     def do_GET(self) -> None:
         parts = self.path.strip("/").split("/")
         if self.path == "/models":
-            self.answer({"object": "list", "data": list(self.ABOUT.values())})
+            self.answer({"object": "list", "data": [*self.ABOUT.values(), self.ASLEEP]})
         elif parts == ["models", "digits", "healthz"]:
             self.answer({"status": 400, "detail": "loading", "code": "bad_request"}, 400)
         elif len(parts) == 3:
@@ -307,6 +308,7 @@ def test_status_lists_models(run: Run, service: str) -> None:
     assert (code, err) == (0, "")
     assert re.search(r"reviews\s+text_classification\s+openvino\s+ready", out)
     assert re.search(r"digits\s+image_classification\s+onnxruntime\s+not ready", out)
+    assert re.search(r"idle\s+translation\s+openvino\s+asleep", out)
 
 
 def test_an_input_of_several_fields_is_json() -> None:

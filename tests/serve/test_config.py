@@ -88,6 +88,25 @@ def test_replicas() -> None:
     assert (scaling["min_replicas"], scaling["initial_replicas"], scaling["max_replicas"]) == (0, 1, 3)
 
 
+def test_a_slow_start_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray gives its proxies a minute; a busy machine takes longer, and they come all the same."""
+    started: list[dict[str, Any]] = []
+    waited: list[tuple[str, float]] = []
+
+    def start(**how: Any) -> None:
+        started.append(how)
+        if len(started) == 1:
+            raise TimeoutError
+
+    monkeypatch.setattr(config.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(config.serve, "start", start)
+    monkeypatch.setattr(config, "base_url", lambda: "http://127.0.0.1:1")
+    monkeypatch.setattr(config, "_wait_for_route", lambda url, timeout_s: waited.append((url, timeout_s)))
+    config.start()
+    assert started[0] == started[1]
+    assert waited == [("http://127.0.0.1:1/-", config.PROXY_TIMEOUT_S)]
+
+
 def test_bad_artifacts_never_reach_the_cluster(text_artifact: Path, tmp_path: Path) -> None:
     import shutil
 
