@@ -25,6 +25,8 @@ VERBS = (
     "search",
     "predict",
     "deploy",
+    "promote",
+    "rollback",
     "status",
     "keys",
     "capacity",
