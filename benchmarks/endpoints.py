@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from benchmarks.form import main
 
-MEASURES = ("kills", "proxy", "wake")
+MEASURES = ("redeploy", "canary", "kills", "proxy", "wake")
 NEED_DATA: set[str] = set()
 
 if __name__ == "__main__":

@@ -75,6 +75,14 @@ def running() -> Running | None:
     return noted if _lives(noted) else None
 
 
+def join(address: str | None = None) -> Running | None:
+    """Have this process join what runs, unless it is told another address; before Ray is imported."""
+    found = running() if address is None else None
+    if found is not None:
+        found.enter()
+    return found
+
+
 @contextmanager
 def starting() -> Iterator[None]:
     """Hold back another `bigray up` of this user until this one is through."""

@@ -6,6 +6,7 @@ because Serve looks for the type of the builder's argument.
 """
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +20,12 @@ from starlette.responses import Response
 from bigray.artifact import Artifact
 from bigray.errors import RecipeError
 from bigray.recipe import Name, Serve
+from bigray.schemas import Wire
 from bigray.serve import loopback, scaling
+from bigray.serve.batcher import Answers
+from bigray.serve.canary import Rows
 from bigray.serve.index import Index
+from bigray.serve.link import Link
 from bigray.serve.observe import PrometheusMeter
 from bigray.serve.replica import Replica
 
@@ -55,14 +60,27 @@ class Model:
         loopback.keep()
         meter = PrometheusMeter(name, metrics)
         self._replica = Replica.open(artifact, name, Serve.model_validate(settings), meter)
+        self._origin = artifact, settings
+        self._link = Link(self._replica)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request."""
+        self._link.start()
         return await self._replica.answer(request)
 
     async def describe(self) -> dict[str, Any]:
         """Say what is served, for the list of models."""
         return self._replica.describe()
+
+    async def answer_rows(self, rows: Rows, parameters: Wire | None, left_s: float) -> tuple[Answers, float]:
+        """Answer rows for the present version, as a canary; return the ms that it took, too."""
+        began = time.monotonic()
+        answers = await self._replica.batcher.submit(rows, parameters, began + left_s)
+        return answers, (time.monotonic() - began) * 1000
+
+    async def origin(self) -> tuple[str, str, dict[str, Any]]:
+        """Return version, artifact folder and settings."""
+        return self._replica.version, *self._origin
 
     async def check_health(self) -> None:
         """Raise when the model does not infer any more; Serve then replaces this replica."""

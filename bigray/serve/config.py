@@ -17,12 +17,14 @@ from ray import serve
 from ray.serve.config import ControllerOptions, HTTPOptions
 from ray.serve.schema import ServeDeploySchema
 
-from bigray.artifact import Artifact
+from bigray.artifact import Artifact, now
 from bigray.errors import NotFound, RecipeError, ServiceError
 from bigray.recipe import Serve
+from bigray.serve import link, rollouts
 from bigray.serve.app import IndexArgs, ServeArgs, build, index
 from bigray.serve.index import APPLICATION
 from bigray.serve.listen import LOCAL, Listen
+from bigray.serve.versions import Version, keep, version_id
 
 ROUTE_TIMEOUT_S, PROXY_TIMEOUT_S = 15.0, 120.0
 
@@ -63,22 +65,25 @@ def deploy_all(
     listen.check()
     over = settings.model_dump(mode="json") if settings is not None else {}
     targets = []
+    versions = {}
     for name, artifact in models.items():
         folder = Path(artifact).resolve()
         Artifact.open(folder)
+        folder = keep(folder)
+        versions[name] = Version(id=version_id(folder), artifact=str(folder), settings=over, deployed=now())
         application = build(ServeArgs(artifact=str(folder), name=name, settings=over))
         targets.append(serve.RunTarget(application, name, f"/models/{name}"))
     start(address=address, listen=listen)
     if APPLICATION not in serve.status().applications:
         targets.append(serve.RunTarget(index(IndexArgs()), APPLICATION, "/"))
+    if link.APPLICATION not in serve.status().applications:
+        targets.append(rollouts.target(httpx.URL(base_url()).port or 80))
     try:
         serve.run_many(targets)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()
-        raise ServiceError(
-            f"A model did not become ready: {reason[-1] if reason else error!r} "
-            "The replica's log in Ray's session folder has the traceback."
-        ) from error
+        raise rollouts.not_ready(versions, error) from error
+    for name, version in versions.items():
+        rollouts.ask("deployed", name, version)
     urls = {name: f"{base_url()}/models/{name}" for name in models}
     for url in urls.values():
         _wait_for_route(url)
@@ -154,12 +159,13 @@ def undeploy(name: str) -> None:
     if name not in running:
         raise NotFound(f"There is no model {name!r} to take off. Running: {', '.join(running) or 'none'}.")
     serve.delete(name)
+    rollouts.taken_off(name)
 
 
 def status() -> dict[str, str]:
     """Return name -> status (``RUNNING``, ``DEPLOYING``, ``DEPLOY_FAILED``, ...) of every model."""
     found = serve.status().applications
-    return {name: app.status.value for name, app in sorted(found.items()) if name != APPLICATION}
+    return {name: app.status.value for name, app in sorted(found.items()) if not name.startswith("_")}
 
 
 def base_url() -> str:
