@@ -185,6 +185,7 @@ def _control_plane(folder: Path) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # one machine only: Ray then keeps to the loopback address
+        "RAY_worker_niceness": "0",  # proxies and replicas are the service; at Ray's 15 all else on the machine goes first
     }
 
 

@@ -123,7 +123,7 @@ def test_up_deploy_ask_down(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{port}"
     try:
         shown = bigray("up", "--port", str(port), "--keys", str(tmp_path / "keys.json"))
-        assert f"endpoints  {url}\n" in shown
+        assert f"endpoints  {url}  (" in shown
         assert "runs already" in bigray("up")
         assert bigray("deploy", str(artifact), "--name", "texts") == f"serving {url}/models/texts\n"
         noted = background.running()

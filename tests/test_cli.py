@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -362,3 +363,27 @@ def test_keys(run: Run, tmp_path: Path) -> None:
 def test_opening_a_service_to_others_is_refused(run: Run, artifact: Path) -> None:
     code, _, told = run("deploy", str(artifact), "--name", "a", "--host", "0.0.0.0", "--no-auth")
     assert (code, "--insecure" in told) == (2, True)
+
+
+def test_capacity_keeps_the_p95_of_the_recipe(run: Run, artifact: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(artifact, tmp_path / "artifact"))
+    manifest = json.loads((folder / "bigray.json").read_text())
+    times = [{"batch_size": 1, "p50_ms": 4.0}, {"batch_size": 16, "p50_ms": 34.0}]
+    manifest |= {"latency": {"model": times}, "recipe": {"serve": {"p95_ms": 12}}}
+    (folder / "bigray.json").write_text(json.dumps(manifest))
+
+    def needed(*words: str) -> tuple[int, float]:
+        code, out, err = run("capacity", str(folder), "--rps", "1000", *words)
+        assert code == 0, err
+        replicas, p95 = re.search(r"replicas +(\d+)", out), re.search(r"p95 +([\d.]+)", out)
+        assert replicas
+        assert p95
+        return int(replicas[1]), float(p95[1])
+
+    stated, loose = needed(), needed("--p95-ms", "60")
+    assert stated[1] <= 12
+    assert stated == needed("--p95-ms", "12")
+    assert loose[0] < stated[0]
+    code, _, err = run("capacity", str(folder), "--rps", "10", "--p95-ms", "3")
+    assert code == 2
+    assert "One inference takes 4 ms" in err

@@ -46,7 +46,7 @@ def command(
                 raise
         else:
             print("runs already; options of this call were not looked at")
-    print(f"endpoints  {noted.service}")
+    print(f"endpoints  {noted.service}  (through Serve's own proxy)")
     print(f"dashboard  {noted.dashboard}  (its token is in {noted.token_file})")
     print(f"jobs       bigray submit RECIPE --address {noted.dashboard} --token-file {noted.token_file}")
     print(f"ray        {noted.address}")
