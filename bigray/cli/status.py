@@ -53,12 +53,12 @@ def _versions(said: dict[str, Any]) -> None:
             one["id"],
             "runs" if one["id"] == rollout["running"] else "rolled back" if one["rolled_back"] else "",
             one["deployed"],
-            one["artifact"],
+            one["name"],
         )
         for one in reversed(rollout.get("versions", ()))
     ]
     if rows:
-        _show.table([("version", "state", "deployed", "artifact"), *rows])
+        _show.table([("version", "state", "deployed", "run"), *rows])
     if canary := rollout.get("canary"):
         seen = canary["seen"]
         how = "copies of" if canary["shadow"] else "canary with"

@@ -78,9 +78,9 @@ class Model:
         answers = await self._replica.batcher.submit(rows, parameters, began + left_s)
         return answers, (time.monotonic() - began) * 1000
 
-    async def origin(self) -> tuple[str, str, dict[str, Any]]:
-        """Return version, artifact folder and settings."""
-        return self._replica.version, *self._origin
+    async def origin(self) -> tuple[str, str, dict[str, Any], str]:
+        """Return version, artifact folder, settings, and the name of the run that made it."""
+        return self._replica.version, *self._origin, self._replica.manifest.name
 
     async def check_health(self) -> None:
         """Raise when the model does not infer any more; Serve then replaces this replica."""

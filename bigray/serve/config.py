@@ -17,14 +17,14 @@ from ray import serve
 from ray.serve.config import ControllerOptions, HTTPOptions
 from ray.serve.schema import ServeDeploySchema
 
-from bigray.artifact import Artifact, now
+from bigray.artifact import Artifact
 from bigray.errors import NotFound, RecipeError, ServiceError
 from bigray.recipe import Serve
 from bigray.serve import link, rollouts
 from bigray.serve.app import IndexArgs, ServeArgs, build, index
 from bigray.serve.index import APPLICATION
 from bigray.serve.listen import LOCAL, Listen
-from bigray.serve.versions import Version, keep, version_id
+from bigray.serve.versions import keep, version_of
 
 ROUTE_TIMEOUT_S, PROXY_TIMEOUT_S = 15.0, 120.0
 
@@ -68,9 +68,9 @@ def deploy_all(
     versions = {}
     for name, artifact in models.items():
         folder = Path(artifact).resolve()
-        Artifact.open(folder)
+        manifest = Artifact.open(folder).manifest
         folder = keep(folder)
-        versions[name] = Version(id=version_id(folder), artifact=str(folder), settings=over, deployed=now())
+        versions[name] = version_of(folder, manifest.name, over)
         application = build(ServeArgs(artifact=str(folder), name=name, settings=over))
         targets.append(serve.RunTarget(application, name, f"/models/{name}"))
     start(address=address, listen=listen)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import ray
 
-from bigray.artifact import Artifact, now
+from bigray.artifact import Artifact
 from bigray.errors import InvalidInput, NotFound, ServiceError, UserError
 from bigray.recipe import Serve
 from bigray.serve import rollouts
 from bigray.serve.config import base_url, status
 from bigray.serve.rollout import Policy
-from bigray.serve.versions import Canary, History, Version, keep, version_id
+from bigray.serve.versions import Canary, History, keep, version_of
 
 POLL_S = 0.5
 POLICY = Policy()
@@ -63,7 +63,7 @@ def canary(
     if tasks and manifest.task not in tasks:
         raise InvalidInput(f"The new version is for {manifest.task}, and {name!r} does {tasks[0]}.", code="other_task")
     over = settings.model_dump(mode="json") if settings is not None else {}
-    version = Version(id=version_id(folder), artifact=str(keep(folder)), settings=over, deployed=now())
+    version = version_of(keep(folder), manifest.name, over)
     new = Canary(version=version, share=share, shadow=shadow, policy=policy, within_s=within_s)
     rollouts.ask("begin", name, new)
     return _wait(name, lambda found: found.canary is None or found.canary.state != "starting")

@@ -3,7 +3,7 @@
 ::
 
     GET /          names and addresses
-    GET /models    {"object": "list", "data": [{"id", "object", "task", "engine", "status", "url", ...}]}
+    GET /models    {"object": "list", "data": [{"id", "object", "task", "engine", "status", "url", "canary", ...}]}
     GET /healthz   200
 
 Every other path is answered 404 in the dialect it belongs to, a problem document where it belongs to none.
@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bigray.errors import BigrayError, MethodNotAllowed, NotFound, ServiceError
-from bigray.serve import doors, loopback
+from bigray.serve import doors, link, loopback
 from bigray.serve.problems import problem_response, request_id
 
 CACHE_S = 1.0
@@ -76,8 +76,19 @@ class Index:
                 status = await asyncio.to_thread(serve.status)
                 own = {name: app for name, app in status.applications.items() if not name.startswith("_")}
                 self._models = [await self._describe(name, app) for name, app in sorted(own.items())]
+                if link.APPLICATION in status.applications:
+                    trials = await self._canaries()
+                    self._models = [one | trials.get(one["id"], {}) for one in self._models]
                 self._read_at = time.monotonic()
             return self._models
+
+    async def _canaries(self) -> dict[str, dict[str, Any]]:
+        try:
+            asked = serve.get_deployment_handle(link.DEPLOYMENT, link.APPLICATION, _check_exists=False)
+            told = await asyncio.wait_for(asked.canaries.remote(), _ASK_TIMEOUT_S)
+            return {name: {"canary": one} for name, one in told.items()}
+        except Exception:  # the list is whole without them
+            return {}
 
     async def _describe(self, name: str, app: Any) -> dict[str, Any]:
         key = (name, app.last_deployed_time_s)

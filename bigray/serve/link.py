@@ -14,8 +14,8 @@ from bigray.serve.batcher import Answers
 from bigray.serve.canary import Ask, Plan, Rows
 from bigray.serve.replica import Replica
 
-APPLICATION = "_rollouts"
-"""Name of the steward's application; no model can be called so."""
+APPLICATION, DEPLOYMENT = "_rollouts", "rollouts"
+"""Names of the steward's application, which no model can have, and of what it deploys."""
 EXCHANGE_S, ABSENT_S = 2.0, 10.0
 """Seconds between reports, and between looks for a steward where there is none."""
 TIMEOUT_S = 4.0
@@ -43,7 +43,7 @@ class Link:
         """Return what the steward knows of this model's versions; None when it cannot be reached."""
         try:
             steward = await self._reach()
-            said: dict[str, Any] = await asyncio.wait_for(steward.history.remote(self._replica.name), TIMEOUT_S)
+            said: dict[str, Any] = await asyncio.wait_for(steward.public.remote(self._replica.name), TIMEOUT_S)
         except Exception:  # whatever keeps it, the model itself is well
             self._steward = None
             return None

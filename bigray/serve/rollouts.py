@@ -19,7 +19,7 @@ from bigray.artifact import Artifact
 from bigray.errors import BigrayError, ServiceError
 from bigray.serve.app import ServeArgs, build
 from bigray.serve.canary import Plan, Window
-from bigray.serve.link import APPLICATION
+from bigray.serve.link import APPLICATION, DEPLOYMENT
 from bigray.serve.steward import LOOK_S, Steward
 from bigray.serve.versions import Canary, Store, Version, state_folder
 
@@ -45,6 +45,14 @@ class Rollouts:
     async def history(self, name: str) -> dict[str, Any]:
         """Return what is known of a model, as JSON."""
         return self._steward.history(name).model_dump(mode="json")
+
+    async def public(self, name: str) -> dict[str, Any]:
+        """Return what callers may know of a model, as JSON."""
+        return self._steward.history(name).public()
+
+    async def canaries(self) -> dict[str, dict[str, Any]]:
+        """See `Steward`."""
+        return self._steward.canaries()
 
     async def deployed(self, name: str, version: Version) -> None:
         """See `Steward`."""
@@ -118,7 +126,7 @@ class ServeHands:
             origin = serve.get_app_handle(name).origin.remote().result(timeout_s=ASK_S)
         except (RayError, RayServeException, TimeoutError) as error:
             raise ServiceError(f"Model {name!r} does not answer: {type(error).__name__}.") from None
-        return Version(id=origin[0], artifact=origin[1], settings=origin[2])
+        return Version(id=origin[0], artifact=origin[1], settings=origin[2], name=origin[3])
 
 
 def canary_name(name: str) -> str:
@@ -159,7 +167,7 @@ def said(found: Any) -> str:
 def target(port: int) -> serve.RunTarget:
     """Return the steward's application, for a service on that port."""
     deployment = serve.deployment(Rollouts).options(
-        name="rollouts", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0, "resources": HEAD}
+        name=DEPLOYMENT, max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0, "resources": HEAD}
     )
     return serve.RunTarget(deployment.bind(port), APPLICATION, None)
 

@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bigray.artifact import now
 from bigray.errors import BigrayError, Conflict, NotFound
-from bigray.serve.canary import Plan, Tally, Window
+from bigray.serve.canary import Plan, Window
+from bigray.serve.evidence import Watch
 from bigray.serve.rollout import Compared, Verdict, decide
-from bigray.serve.rollout import Seen as Evidence
-from bigray.serve.versions import Canary, Event, History, Seen, Store, Version
+from bigray.serve.versions import Canary, Event, History, Store, Version
 
 log = logging.getLogger("ray.serve")
 
@@ -28,10 +27,6 @@ LOOK_S = 2.0
 """Seconds between looks."""
 GROWTH = 1.2
 """A decision is sought when evidence has grown by this factor: chances are shared out over 20 looks."""
-TIMES = 4000
-"""Newest times kept per version."""
-FIRST_PATIENCE_S, SHORTEST_PATIENCE_S = 2.0, 0.5
-"""Wait for a canary while nothing is known of the present version's times, and the shortest later."""
 
 
 class Hands(Protocol):
@@ -50,61 +45,6 @@ class Hands(Protocol):
         """Return what answers under the name now; None when there is no such model."""
 
 
-@dataclass
-class _Side:
-    requests: int = 0
-    errors: int = 0
-    times_ms: deque[float] = field(default_factory=lambda: deque(maxlen=TIMES))
-
-    def add(self, tally: Tally) -> None:
-        self.requests += tally.requests
-        self.errors += tally.errors
-        self.times_ms.extend(tally.times_ms)
-
-    @property
-    def evidence(self) -> Evidence:
-        return Evidence(self.requests, self.errors, tuple(self.times_ms))
-
-    @property
-    def p95_ms(self) -> float:
-        ordered = sorted(self.times_ms)
-        return ordered[int(0.95 * (len(ordered) - 1))] if ordered else 0.0
-
-
-@dataclass
-class _Watch:
-    """What is known of the canary under way."""
-
-    plan: Plan | None = None
-    present: _Side = field(default_factory=_Side)
-    canary: _Side = field(default_factory=_Side)
-    compared: int = 0
-    agreed: int = 0
-    answered: int = 0
-    looked: float = 0.0
-    """Evidence at the last decision sought."""
-
-    def add(self, window: Window) -> None:
-        self.present.add(window.present)
-        self.canary.add(window.canary)
-        self.compared += window.compared
-        self.agreed += window.agreed
-        self.answered += window.answered
-
-    def seen(self) -> Seen:
-        return Seen(
-            requests=self.canary.requests,
-            errors=self.canary.errors,
-            p95_ms=round(self.canary.p95_ms, 2),
-            present_requests=self.present.requests,
-            present_errors=self.present.errors,
-            present_p95_ms=round(self.present.p95_ms, 2),
-            compared=self.compared,
-            agreed=self.agreed,
-            answered=self.answered,
-        )
-
-
 class Steward:
     """One per service. Everything but `Hands` runs on one event loop."""
 
@@ -113,7 +53,7 @@ class Steward:
         self._hands = hands
         self._clock = clock
         self._models = store.read()
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, Watch] = {}
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -124,6 +64,22 @@ class Steward:
         if found.canary is None or watch is None:
             return found
         return found.trying(found.canary.model_copy(update={"seen": watch.seen()}))
+
+    def canaries(self) -> dict[str, dict[str, Any]]:
+        """Return what to say of each canary under way in a line: model -> version, share, agreement so far, state."""
+        found = {name: self.history(name).canary for name in self._models}
+        return {
+            name: {
+                "version": canary.version.id,
+                "share": canary.share,
+                "shadow": canary.shadow,
+                "agreement": canary.seen.agreed / canary.seen.compared if canary.seen.compared else None,
+                "state": canary.state,
+                "reason": canary.waiting_for or None,
+            }
+            for name, canary in found.items()
+            if canary is not None
+        }
 
     def exchange(self, name: str, version: str, window: Window) -> Plan | None:
         """Take in what a replica of ``version`` saw; return what it is to do."""
@@ -136,9 +92,9 @@ class Steward:
             watch.add(window)
         if watch.plan is None:
             return None
-        canary, p95_s = history.canary, watch.present.p95_ms / 1000
-        patience_s = max(SHORTEST_PATIENCE_S, 4 * canary.policy.slowdown * p95_s) if p95_s else FIRST_PATIENCE_S
+        canary = history.canary
         live = 0.0 if canary.shadow else canary.share
+        patience_s = watch.patience_s(canary.policy.slowdown)
         return Plan(watch.plan.application, watch.plan.deployment, canary.version.id, live, canary.share, patience_s)
 
     async def deployed(self, name: str, version: Version) -> None:
@@ -181,12 +137,7 @@ class Steward:
             Conflict: A canary is under way, or the version answers already.
         """
         async with self._locks[name]:
-            history = self._models.get(name) or History(name=name)
-            present = await asyncio.to_thread(self._hands.running, name)
-            if present is None:
-                raise NotFound(f"There is no model {name!r} to compare a canary with.")
-            if present.id != history.running:  # deployed by a Serve YAML
-                history = history.taken_over(history.find(present.id) or present)
+            history = await self._adopted(name)
             if history.canary is not None:
                 raise Conflict(
                     f"Version {history.canary.version.id} of {name!r} is being tried already. Promote it or roll it back first.",
@@ -232,12 +183,23 @@ class Steward:
             if history.canary is not None:
                 await self._end(name, "by hand", "hand")
                 return self.history(name)
+            history = await self._adopted(name)
             earlier = history.earlier()
             bad = history.running or ""
             await self._replace(name, earlier)
             event = Event(at=now(), what="rolled back", version=bad, reason=f"by hand, to {earlier.id}", by="hand")
             self._keep(history.gone_back(earlier).decided(event))
             return self.history(name)
+
+    async def _adopted(self, name: str) -> History:
+        """Return the history with what really answers as the running version: a Serve YAML deploys past us."""
+        history = self._models.get(name) or History(name=name)
+        present = await asyncio.to_thread(self._hands.running, name)
+        if present is None:
+            raise NotFound(f"There is no model {name!r}.")
+        if present.id != history.running:
+            history = history.taken_over(history.find(present.id) or present)
+        return history
 
     async def look(self) -> None:
         """Seek a decision on every canary; called every `LOOK_S`."""
@@ -255,7 +217,10 @@ class Steward:
         for name, history in list(self._models.items()):
             if history.canary is None:
                 continue
-            present = await asyncio.to_thread(self._hands.running, name)
+            try:
+                present = await asyncio.to_thread(self._hands.running, name)
+            except BigrayError:
+                present = None
             async with self._locks[name]:
                 if present is None or present.id != history.running:
                     await self._end(name, "the service stopped before there was a decision", "bigray")
@@ -281,7 +246,7 @@ class Steward:
             elif trouble is not None:
                 await self._end(name, trouble, "bigray")
             else:
-                self._watches[name] = _Watch(plan)
+                self._watches[name] = Watch(plan)
                 self._keep(self._models[name].trying(current.model_copy(update={"state": "watching"})))
 
     async def _look(self, name: str) -> None:

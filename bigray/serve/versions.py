@@ -13,6 +13,7 @@ could be gone back to.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -20,9 +21,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bigray.artifact import MANIFEST, write_atomically
-from bigray.errors import NotFound, ServiceError
+from bigray.artifact import MANIFEST, now, write_atomically
+from bigray.errors import NotFound
 from bigray.serve.rollout import Policy
+
+log = logging.getLogger("ray.serve")
 
 KEPT, DECISIONS = 10, 20
 """Versions (decisions) remembered per model."""
@@ -38,6 +41,8 @@ class Version(_State):
     id: str
     artifact: str
     """Folder."""
+    name: str = ""
+    """Of the run that made it."""
     settings: dict[str, Any] = {}
     """Fields of ``serve`` set otherwise than the artifact's own recipe did."""
     deployed: str = ""
@@ -102,6 +107,12 @@ class History(_State):
     decisions: tuple[Event, ...] = ()
     """Newest last."""
 
+    def public(self) -> dict[str, Any]:
+        """Return what callers may know, as JSON: everything but folders and settings."""
+        hidden = {"artifact", "settings"}
+        exclude: Any = {"versions": {"__all__": hidden}, "canary": {"version": hidden}}
+        return self.model_dump(mode="json", exclude=exclude)
+
     def find(self, identity: str | None) -> Version | None:
         """Return the version of an id."""
         return next((version for version in self.versions if version.id == identity), None)
@@ -149,18 +160,14 @@ class Store:
         self._folder = folder
 
     def read(self) -> dict[str, History]:
-        """Return name -> history.
-
-        Raises:
-            ServiceError: A file is there and cannot be read.
-        """
+        """Return name -> history; a file that cannot be read is put aside, since models must go on without it."""
         found = {}
         for path in sorted(self._folder.glob("*.json")):
             try:
                 found[path.stem] = History.model_validate_json(path.read_text(encoding="utf-8"))
             except (OSError, ValidationError, UnicodeDecodeError) as error:
-                first = str(error).splitlines()[0]
-                raise ServiceError(f"{str(path)!r} cannot be read: {first}. Move it away to begin anew.") from None
+                log.error("%s cannot be read and is put aside: %s", path, str(error).splitlines()[0])
+                os.replace(path, path.with_suffix(".unreadable"))
         return found
 
     def write(self, history: History) -> None:
@@ -180,6 +187,11 @@ def state_folder(port: int) -> Path:
 def version_id(artifact: str | Path) -> str:
     """Return the id of an artifact folder: 12 hex digits of its manifest's sha256."""
     return hashlib.sha256((Path(artifact) / MANIFEST).read_bytes()).hexdigest()[:12]
+
+
+def version_of(artifact: Path, name: str, settings: dict[str, Any]) -> Version:
+    """Return an artifact folder as a version that is deployed now."""
+    return Version(id=version_id(artifact), artifact=str(artifact), name=name, settings=settings, deployed=now())
 
 
 def keep(artifact: Path) -> Path:

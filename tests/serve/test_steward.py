@@ -92,6 +92,8 @@ async def good(rig: Rig) -> None:
     plan = rig.see()
     assert plan is not None
     assert (plan.live, plan.copied, plan.version) == (0.2, 0.2, "two")
+    line = rig.steward.canaries()["texts"]
+    assert (line["version"], line["agreement"], line["state"]) == ("two", 1.0, "watching")
     assert rig.steward.exchange("texts", "other", Window("two")) is None, "only the present version's replicas split"
     await rig.steward.look()
     found = rig.history
@@ -162,6 +164,7 @@ async def promoted_by_hand(rig: Rig) -> None:
     await rig.begin()
     found = await rig.steward.promote("texts")
     assert found.running == "two"
+    assert rig.hands.present == TWO
     back = await rig.steward.roll_back("texts")
     assert (back.running, back.decisions[-1].reason) == ("one", "by hand, to one")
     with pytest.raises(NotFound):
