@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigray import plugins
+from bigray import plugins, runs
 from bigray import recipe as recipes
 from bigray.artifact import MANIFEST, Artifact, Manifest, create, now, write_atomically
 from bigray.errors import NothingQualified, RecipeError
@@ -115,23 +115,28 @@ def run(recipe: Recipe, listen: Listen | None = None, *, until: str = "search", 
         NothingQualified: The search ended without a model that keeps the budget and is faster; results and report
             are written all the same.
     """
-    from bigray.cluster import cluster
-
     check(recipe)
     this = Run(recipe, listen or (lambda event: None))
     this.directory.mkdir(parents=True, exist_ok=True)
     write_atomically(this.directory / "recipe.yaml", recipes.dump(recipe))
+    with runs.recording(this.directory, recipe, task_class(recipe).primary, this.listen) as this.listen:
+        results = _on_cluster(this, until, dashboard)
+        if results.verdict is not None and not (results.verdict.qualified or results.verdict.forced):
+            raise NothingQualified(f"{results.verdict.reason} Report: {this.directory / 'report.html'}.")
+    return results
+
+
+def _on_cluster(this: Run, until: str, dashboard: bool) -> Results:
+    from bigray.cluster import cluster
+
     with this.stage("cluster"):
         context = cluster(dashboard=dashboard)
         address = context.__enter__()
     this.listen({"stage": "cluster", "dashboard": address})
     try:
-        results = _stages(this, until)
+        return _stages(this, until)
     finally:
         context.__exit__(None, None, None)
-    if results.verdict is not None and not (results.verdict.qualified or results.verdict.forced):
-        raise NothingQualified(f"{results.verdict.reason} Report: {this.directory / 'report.html'}.")
-    return results
 
 
 def _stages(this: Run, until: str) -> Results:
@@ -146,6 +151,7 @@ def _stages(this: Run, until: str) -> Results:
     with this.stage("train"):
         if dense is None:
             dense, history = _train(this, splits, sample)
+        this.listen({"stage": "train", "history": history})
     metric = task_class(recipe).primary
     results = Results(
         name=recipe.name,
@@ -270,7 +276,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     if winner is None:
         return _nothing(results, trials, verdict, limits)
     with this.stage("artifact"):
-        _hand_out(this, dense, folder / plan.key / "model", judged.dense, judged.chosen, verdict)
+        _hand_out(this, dense, folder / plan.key / "model", judged.dense, judged.chosen, results)
     return results.model_copy(update={"chosen": judged.chosen, "artifact": "artifact"})
 
 
@@ -296,14 +302,14 @@ def _dense_only(this: Run, results: Results, dense: Artifact, test: list[Row]) -
     variant = Variant(
         engine="torch_eager", metrics=scores, latency=latency["dense"], size_bytes=dense.manifest.size_bytes
     )
-    _hand_out(this, dense, dense.model_dir, variant, variant, None)
+    _hand_out(this, dense, dense.model_dir, variant, variant, results)
     return results.model_copy(update={"dense": variant, "artifact": "artifact"})
 
 
-def _hand_out(
-    this: Run, dense: Artifact, model: Path, before: Variant, after: Variant, verdict: Verdict | None
-) -> None:
+def _hand_out(this: Run, dense: Artifact, model: Path, before: Variant, after: Variant, results: Results) -> None:
     import shutil
+
+    from bigray import front
 
     manifest = _manifest(this, dense.manifest.architecture, after.engine).model_copy(
         update={
@@ -314,12 +320,13 @@ def _hand_out(
                 "dense": [one.model_dump() for one in before.latency],
                 "speedup": after.speedup,
             },
-            "verdict": verdict.model_dump() if verdict else {},
+            "verdict": results.verdict.model_dump() if results.verdict else {},
         }
     )
     with create(this.directory / "artifact") as draft:
         shutil.copytree(dense.task_dir, draft.task_dir, dirs_exist_ok=True)
         shutil.copytree(model, draft.model_dir, dirs_exist_ok=True)
+        front.write(results, draft.directory)
         draft.commit(manifest)
 
 

@@ -26,7 +26,7 @@ FLOORS = (
     {"models"},
     {"artifact", "engines", "tasks"},
     {"results", "predictor", "data"},
-    {"evaluate", "measure"},
+    {"evaluate", "measure", "front", "runs"},
     {"train", "compress", "serve"},
     {"report", "bundle", "cluster", "inventory", "probe", "progress", "client", "capacity"},
     {"pipeline", "jobs"},

@@ -1,4 +1,4 @@
-"""Ray Serve applications: one per model at ``/models/NAME``, and the list of models at ``/``.
+"""Ray Serve applications: one per model at ``/models/NAME``, and the console and the list of models at ``/``.
 
 ``build`` is what a Serve YAML names as ``import_path: bigray.serve.app:build``. HTTP, batching and engine stand in ONE
 deployment: each hop between deployments costs more than a small model does. This file has no postponed annotations,
@@ -6,6 +6,7 @@ because Serve looks for the type of the builder's argument.
 """
 
 import math
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,12 +19,13 @@ from starlette.responses import Response
 from bigray.artifact import Artifact
 from bigray.errors import RecipeError
 from bigray.recipe import Name, Serve
-from bigray.serve.index import Index
-from bigray.serve.observe import PrometheusMeter
+from bigray.serve import live
+from bigray.serve.index import APPLICATION, Index
 from bigray.serve.replica import Replica
 
 UPSCALE_DELAY_S, DOWNSCALE_DELAY_S = 5.0, 120.0
 """How long load must be above (below) the target before replicas are added (taken away)."""
+TELL_TIMEOUT_S = 5.0
 RETRY_AFTER_S = 1
 """What a refused caller is told to wait."""
 
@@ -42,9 +44,12 @@ class ServeArgs(BaseModel):
 
 
 class IndexArgs(BaseModel):
-    """Arguments of `index` in a Serve YAML: none."""
+    """Arguments of `index` in a Serve YAML."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    runs: str | None = None
+    """Folder of runs for the console to show; by default ``BIGRAY_RUNS``, or ``runs`` where the index starts."""
 
 
 @serve.deployment
@@ -52,8 +57,10 @@ class Model:
     """One replica of one model."""
 
     def __init__(self, artifact: str, name: str, settings: dict[str, Any]) -> None:
-        meter = PrometheusMeter(name, metrics)
+        window = live.Window()
+        meter = live.WatchedMeter(name, metrics, window)
         self._replica = Replica.open(artifact, name, Serve.model_validate(settings), meter)
+        live.Reporter(name, window, _tell).start()
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request."""
@@ -83,11 +90,20 @@ def build(args: ServeArgs) -> serve.Application:
 
 
 def index(args: IndexArgs) -> serve.Application:
-    """Return the application that lists the models; its route_prefix is ``/``."""
+    """Return the application of the console and the list of models; its route_prefix is ``/``."""
     application: serve.Application = (
-        serve.deployment(Index).options(name="index", ray_actor_options={"num_cpus": 0}).bind()
+        serve.deployment(Index).options(name="index", ray_actor_options={"num_cpus": 0}).bind(args.runs)
     )
     return application
+
+
+@cache
+def _board() -> Any:
+    return serve.get_app_handle(APPLICATION).hear
+
+
+def _tell(model: str, replica: str, told: dict[str, Any]) -> None:
+    _board().remote(model, replica, told).result(timeout_s=TELL_TIMEOUT_S)
 
 
 def merged(own: dict[str, Any], over: dict[str, Any]) -> Serve:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import time
 import typing
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from bigray.artifact import Artifact
 from bigray.errors import NotFound, RecipeError, ServiceError
 from bigray.recipe import Serve
 from bigray.serve.app import IndexArgs, ServeArgs, build, index
-from bigray.serve.index import APPLICATION
+from bigray.serve.index import APPLICATION, RUNS
 from bigray.serve.listen import LOCAL, Listen
 
 ROUTE_TIMEOUT_S = 15.0
@@ -70,7 +71,8 @@ def deploy_all(
         targets.append(serve.RunTarget(application, name, f"/models/{name}"))
     start(address=address, listen=listen)
     if APPLICATION not in serve.status().applications:
-        targets.append(serve.RunTarget(index(IndexArgs()), APPLICATION, "/"))
+        runs = Path(os.environ.get(RUNS, "runs")).resolve()  # seen from here: replicas start in folders of their own
+        targets.append(serve.RunTarget(index(IndexArgs(runs=str(runs))), APPLICATION, "/"))
     try:
         serve.run_many(targets)
     except RuntimeError as error:

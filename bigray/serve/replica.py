@@ -31,6 +31,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from bigray import front
 from bigray.artifact import MANIFEST, Artifact, Manifest
 from bigray.errors import (
     BigrayError,
@@ -86,6 +87,8 @@ class Replica:
             max_waiting=max(settings.max_queued_requests, limits.MAX_ITEMS),
             meter=meter,
         )
+        self.front: front.Front | None = None
+        """From among what this model was chosen, where the artifact tells."""
         self._meter = meter or NoMeter()
         self._healthy_at = -math.inf
         self._health = asyncio.Lock()
@@ -103,6 +106,7 @@ class Replica:
         manifest = Artifact.open(directory, verify=False).manifest
         version = hashlib.sha256((Path(directory) / MANIFEST).read_bytes()).hexdigest()[:12]
         replica = cls(name, predictor, manifest, version, settings, meter)
+        replica.front = front.read(Path(directory))
         replica.warm_up()
         return replica
 
@@ -167,6 +171,10 @@ class Replica:
             "metrics": manifest.metrics,
             "latency": manifest.latency,
             "size_bytes": manifest.size_bytes,
+            "verdict": {key: manifest.verdict.get(key) for key in ("qualified", "reason")}
+            if manifest.verdict
+            else None,
+            "front": self.front.model_dump(mode="json") if self.front else None,
             "limits": {
                 "max_body_bytes": self.settings.max_body_bytes,
                 "max_items": limits.MAX_ITEMS,
