@@ -35,6 +35,8 @@ class Window:
         self._clock = clock
         self._lock = threading.Lock()
         self._seconds: deque[_Second] = deque()
+        self.news = threading.Event()
+        """Set by every answer, so that whoever waits for one need not look again and again."""
 
     def add(self, status: int, took_ms: float) -> None:
         """Count one answer."""
@@ -49,6 +51,7 @@ class Window:
             second.failed += status >= 500
             if status < 400:
                 second.times[_bucket(took_ms)] += 1
+        self.news.set()
 
     def told(self) -> dict[str, Any]:
         """Return the window in plain types, small enough to send every other second."""
@@ -114,7 +117,10 @@ class Reporter(threading.Thread):
             except Exception:  # no index, or one that moves; numbers for people are never worth a replica
                 time.sleep(IDLE_S)
                 continue
-            time.sleep(BUSY_S if told["seconds"] else IDLE_S)
+            time.sleep(BUSY_S)
+            if not told["seconds"]:
+                self._window.news.wait(IDLE_S)
+            self._window.news.clear()
 
 
 class Board:

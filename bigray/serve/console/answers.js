@@ -59,6 +59,7 @@ export function boxes(found, given) {
   }
   slider.addEventListener("input", draw);
   draw();
+  image.hidden = true; // the same image stands below, with the boxes
   const copy = h("img", { src: given.url, alt: `${given.name} with boxes around ${words.many(items.length, "object")} at most` });
   return [
     h("div", { class: "canvas" }, copy, layer),

@@ -146,7 +146,7 @@ export function front(data) {
       { viewBox: `0 0 ${box.width} ${box.height}`, role: "group", "aria-label": `${name} against p95 latency of ${words.many(data.points.length, "measured model")}` },
       ...frame(box, across, up, `p95 latency in ms${log ? ", logarithmic" : ""}`, name),
       floor !== undefined && s("line", { class: "floor", x1: box.left, x2: box.width - box.right, y1: up.place(floor), y2: up.place(floor) }),
-      floor !== undefined && s("text", { class: "tick", x: box.width - box.right, y: up.place(floor) - 6, "text-anchor": "end" }, `budget: ${words.points(data.max_drop)} points lost`),
+      floor !== undefined && s("text", { class: "tick", x: box.width - box.right, y: up.place(floor) - 6, "text-anchor": "end" }, `budget: ${words.points(data.max_drop)} ${data.max_drop === 1 ? "point" : "points"} lost`),
       s("polyline", { class: "frontline", points: line.join(" ") }),
       ...shown.map(mark),
     ),

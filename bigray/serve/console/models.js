@@ -1,6 +1,6 @@
 // The list of models, and the page of one.
 
-import { get } from "./api.js";
+import { get, key } from "./api.js";
 import { problem } from "./answers.js";
 import { front, sparkline } from "./chart.js";
 import { h, put, say } from "./dom.js";
@@ -33,7 +33,7 @@ function canary(model) {
 function tile(name, extra) {
   const value = h("dd", {}, words.NONE);
   const note = h("dd", { class: "note" });
-  const node = h("div", { class: "tile" }, h("dt", {}, name), value, extra ?? note);
+  const node = h("div", { class: "tile" }, h("dt", {}, name), value, extra ? h("dd", {}, extra) : note);
   return { node, set: (text, told = "", bad = false) => { say(value, text); say(note, told); value.classList.toggle("bad", bad); } };
 }
 
@@ -141,7 +141,7 @@ export function one(name) {
     tiles.p50.set(words.ms(now?.p50_ms), "half of all answers are faster");
     tiles.p95.set(words.ms(now?.p95_ms), "19 of 20 answers are faster");
     tiles.failed.set(now ? String(now.failed) : words.NONE, now ? `${now.refused} refused, of ${now.requests}` : "", now?.failed > 0);
-    tiles.replicas.set(count(model), now ? `${now.reporting} heard of lately` : "");
+    tiles.replicas.set(count(model), now ? `${now.reporting} reporting` : "");
     if (shown === undefined || (model.version && model.version !== shown)) describe(model.version ?? "");
   }
 
@@ -202,5 +202,5 @@ function calls(model) {
     });
     return h("div", { class: "code" }, h("div", {}, h("h3", {}, title), button), h("pre", { tabindex: 0, "aria-label": title }, code));
   };
-  return [block("curl", curl), block("Python", python), h("p", { class: "hint" }, h("a", { href: `${base}/openapi.json` }, "OpenAPI page"), " · other doors: ", h("code", {}, "/v2"), " Open Inference", " · ", h("code", {}, "/v1"), " OpenAI, where it has the task")];
+  return [block("curl", curl), block("Python", python), h("p", { class: "hint" }, key.get() ? h("code", {}, "/openapi.json") : h("a", { href: `${base}/openapi.json` }, "OpenAPI page"), " · other doors: ", h("code", {}, "/v2"), " Open Inference", " · ", h("code", {}, "/v1"), " OpenAI, where it has the task")];
 }
