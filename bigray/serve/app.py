@@ -5,14 +5,15 @@ deployment: each hop between deployments costs more than a small model does. Thi
 because Serve looks for the type of the builder's argument.
 """
 
+import asyncio
 import math
-from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ray import serve
 from ray.serve import metrics
 from ray.serve.config import BackpressureConfig
+from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,7 +26,6 @@ from bigray.serve.replica import Replica
 
 UPSCALE_DELAY_S, DOWNSCALE_DELAY_S = 5.0, 120.0
 """How long load must be above (below) the target before replicas are added (taken away)."""
-TELL_TIMEOUT_S = 5.0
 RETRY_AFTER_S = 1
 """What a refused caller is told to wait."""
 
@@ -60,7 +60,9 @@ class Model:
         window = live.Window()
         meter = live.WatchedMeter(name, metrics, window)
         self._replica = Replica.open(artifact, name, Serve.model_validate(settings), meter)
-        live.Reporter(name, window, _tell).start()
+        self._live = live.Reporter(window, self._tell)
+        self._name = name
+        self._index: DeploymentHandle | None = None
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request."""
@@ -71,8 +73,15 @@ class Model:
         return self._replica.describe()
 
     async def check_health(self) -> None:
-        """Raise when the model does not infer any more; Serve then replaces this replica."""
+        """Raise when the model does not infer any more; Serve then replaces this replica. Asked before all requests."""
+        self._live.start()
         await self._replica.check_health()
+
+    async def _tell(self, replica: str, told: dict[str, Any]) -> None:
+        # the look-up asks Serve's controller, and waits for the answer
+        index: Any = self._index or await asyncio.to_thread(serve.get_app_handle, APPLICATION)
+        self._index = index
+        await index.hear.remote(self._name, replica, told)
 
 
 def build(args: ServeArgs) -> serve.Application:
@@ -95,15 +104,6 @@ def index(args: IndexArgs) -> serve.Application:
         serve.deployment(Index).options(name="index", ray_actor_options={"num_cpus": 0}).bind(args.runs)
     )
     return application
-
-
-@cache
-def _board() -> Any:
-    return serve.get_app_handle(APPLICATION).hear
-
-
-def _tell(model: str, replica: str, told: dict[str, Any]) -> None:
-    _board().remote(model, replica, told).result(timeout_s=TELL_TIMEOUT_S)
 
 
 def merged(own: dict[str, Any], over: dict[str, Any]) -> Serve:

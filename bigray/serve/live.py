@@ -9,12 +9,13 @@ Times are counted in buckets 10 % wide: those of several replicas can be added, 
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from bigray.serve.observe import PrometheusMeter
@@ -22,6 +23,7 @@ from bigray.serve.observe import PrometheusMeter
 WINDOW_S = 60
 BUSY_S, IDLE_S = 2.0, 10.0
 """How often a replica tells its numbers while requests come, and while none do."""
+SEND_TIMEOUT_S = 5.0
 FORGET_S = 25.0
 """Silence after which a replica is taken for gone."""
 _WIDTH = math.log(1.1)
@@ -35,8 +37,6 @@ class Window:
         self._clock = clock
         self._lock = threading.Lock()
         self._seconds: deque[_Second] = deque()
-        self.news = threading.Event()
-        """Set by every answer, so that whoever waits for one need not look again and again."""
 
     def add(self, status: int, took_ms: float) -> None:
         """Count one answer."""
@@ -51,7 +51,6 @@ class Window:
             second.failed += status >= 500
             if status < 400:
                 second.times[_bucket(took_ms)] += 1
-        self.news.set()
 
     def told(self) -> dict[str, Any]:
         """Return the window in plain types, small enough to send every other second."""
@@ -94,33 +93,36 @@ class WatchedMeter(PrometheusMeter):
         self._window.add(status, took_ms)
 
 
-class Reporter(threading.Thread):
-    """Tells the numbers of one replica again and again.
+class Reporter:
+    """Tells the numbers of one replica again and again, on its event loop: Serve's handles want one.
 
     Args:
-        model: Name of the model.
         window: What is told.
-        send: Called with model, replica and numbers; whatever it raises, the next try comes later.
+        send: Called with a name for this replica and the numbers; whatever it raises, the next try comes later.
     """
 
-    def __init__(self, model: str, window: Window, send: Callable[[str, str, dict[str, Any]], None]) -> None:
-        super().__init__(name="live", daemon=True)
-        self._model, self._window, self._send = model, window, send
+    def __init__(self, window: Window, send: Callable[[str, dict[str, Any]], Awaitable[None]]) -> None:
+        self._window, self._send = window, send
         self._replica = uuid.uuid4().hex[:12]
+        self._task: asyncio.Task[None] | None = None
 
-    def run(self) -> None:
-        """Tell until the process ends."""
+    def start(self) -> None:
+        """Begin, where that has not been done."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        sent_at = -math.inf
         while True:
             told = self._window.told()
-            try:
-                self._send(self._model, self._replica, told)
-            except Exception:  # no index, or one that moves; numbers for people are never worth a replica
-                time.sleep(IDLE_S)
-                continue
-            time.sleep(BUSY_S)
-            if not told["seconds"]:
-                self._window.news.wait(IDLE_S)
-            self._window.news.clear()
+            if told["seconds"] or time.monotonic() - sent_at >= IDLE_S:
+                try:
+                    async with asyncio.timeout(SEND_TIMEOUT_S):
+                        await self._send(self._replica, told)
+                    sent_at = time.monotonic()
+                except Exception:  # no index, or one that moves; numbers for people are never worth a replica
+                    await asyncio.sleep(IDLE_S)
+            await asyncio.sleep(BUSY_S)
 
 
 class Board:

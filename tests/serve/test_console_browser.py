@@ -226,7 +226,18 @@ def test_names_from_elsewhere_stay_text(tab: Tab) -> None:
     more = {"canary": {"version": EVIL, "share": 0.1, "state": EVIL}, "steps": [{"method": EVIL}]}
     point = {"label": EVIL, "kind": "chosen", "quality": 0.5, "p50_ms": 1, "p95_ms": 2, "size_bytes": 9, "speedup": 1}
     front = {"metric": EVIL, "higher_is_better": True, "max_drop": 1, "tried": 1, "points": [point]}
-    whole = {**model, **more, "front": front, "verdict": {"qualified": True, "reason": EVIL}, "thresholds": None}
+    version = {"id": EVIL, "deployed": EVIL, "rolled_back": True}
+    event = {"at": EVIL, "what": EVIL, "version": EVIL, "reason": EVIL, "by": EVIL}
+    canary = {"version": version, "share": 0.1, "state": EVIL, "waiting_for": EVIL}
+    rollout = {"running": "a", "versions": [version], "canary": canary, "decisions": [event]}
+    whole = {
+        **model,
+        **more,
+        "front": front,
+        "rollout": rollout,
+        "verdict": {"qualified": True, "reason": EVIL},
+        "thresholds": None,
+    }
     page = tab.page
     page.route("**/models", lambda route: route.fulfill(json={"data": [{**model, **more}]}))
     page.route("**/models/*", lambda route: route.fulfill(json=whole))
@@ -234,6 +245,7 @@ def test_names_from_elsewhere_stay_text(tab: Tab) -> None:
     page.get_by_role("link", name=EVIL).click()
     expect(page.get_by_role("heading", name=EVIL, level=1)).to_be_visible()
     expect(page.get_by_role("heading", name="Quality against latency")).to_be_visible()
+    expect(page.get_by_role("table", name="Canary beside the present version")).to_be_visible()
     page.get_by_label("Inputs, as JSON").fill(json.dumps(EVIL))
     page.unroute("**/models/*")
     page.route("**/models/*", lambda route: route.fulfill(json=[EVIL]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -69,23 +69,42 @@ def test_silent_replicas_are_forgotten_and_later_news_replace_earlier() -> None:
 
 
 def test_a_reporter_goes_on_when_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[tuple[str, str, dict[str, Any]]] = []
-    enough = threading.Event()
+    heard: list[tuple[str, dict[str, Any]]] = []
 
-    def send(model: str, replica: str, told: dict[str, Any]) -> None:
-        heard.append((model, replica, told))
+    async def send(replica: str, told: dict[str, Any]) -> None:
+        heard.append((replica, told))
         if len(heard) == 1:
             raise RuntimeError("no index")
-        if len(heard) == 3:
-            enough.set()
-            threading.Event().wait()  # this thread ends with the process
 
     monkeypatch.setattr(live, "BUSY_S", 0.01)
     monkeypatch.setattr(live, "IDLE_S", 0.01)
     window = live.Window()
     window.add(200, 3.0)
-    live.Reporter("texts", window, send).start()
-    assert enough.wait(10)
-    assert {model for model, _, _ in heard} == {"texts"}
-    assert len({replica for _, replica, _ in heard}) == 1
-    assert sum(heard[-1][2]["seconds"].values()) == 1
+
+    async def run() -> None:
+        reporter = live.Reporter(window, send)
+        reporter.start()
+        reporter.start()
+        async with asyncio.timeout(10):
+            while len(heard) < 4:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert len({replica for replica, _ in heard}) == 1
+    assert sum(heard[-1][1]["seconds"].values()) == 1
+
+
+def test_an_idle_replica_tells_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+
+    async def send(replica: str, told: dict[str, Any]) -> None:
+        heard.append(replica)
+
+    monkeypatch.setattr(live, "BUSY_S", 0.01)
+
+    async def run() -> None:
+        live.Reporter(live.Window(), send).start()
+        await asyncio.sleep(0.2)
+
+    asyncio.run(run())
+    assert len(heard) == 1

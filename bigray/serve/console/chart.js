@@ -40,6 +40,8 @@ function padlog(values) {
   return [low / room, high * room];
 }
 
+/** Charts are drawn for the room there is, so that their text keeps its size. */
+const narrow = () => innerWidth < 620;
 const short = (value) => String(Number(value.toPrecision(4)));
 
 /** The rate of the last minute as small bars; `update(values)` redraws. */
@@ -79,7 +81,7 @@ function frame(box, across, up, xTitle, yTitle) {
 export function curve(title, key, history) {
   const rows = history.filter((row) => Number.isFinite(row[key]));
   if (!rows.length) return null;
-  const box = { width: 460, height: 220, left: 52, right: 14, top: 26, bottom: 40 };
+  const box = { width: narrow() ? 320 : 560, height: narrow() ? 190 : 230, left: 48, right: 14, top: 12, bottom: 40 };
   const xs = rows.map((row) => row.epoch + 1);
   const across = axis(Math.min(...xs) - 0.2, Math.max(...xs) + 0.2, box.left, box.width - box.right);
   across.ticks = across.ticks.filter(Number.isInteger);
@@ -103,7 +105,7 @@ export function curve(title, key, history) {
 
 /** Quality against p95 latency; the area of a bubble is the size of the model. Every point can be reached by keyboard. */
 export function front(data) {
-  const box = { width: 620, height: 330, left: 56, right: 20, top: 34, bottom: 46 };
+  const box = { width: narrow() ? 320 : 560, height: 320, left: 48, right: 16, top: 34, bottom: 46 };
   const name = words.metric(data.metric);
   const xs = data.points.map((point) => point.p95_ms);
   const log = Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) > 8;
@@ -137,7 +139,7 @@ export function front(data) {
     );
   };
   const line = unbeaten(data).map((point) => `${across.place(point.p95_ms)},${up.place(point.quality)}`);
-  const kinds = [["chosen", "chosen"], ["front", "beaten by no other"], ["candidate", "other candidates"], ["dense", "dense model"]];
+  const kinds = [["chosen", "chosen"], ["front", "on the front of the search"], ["candidate", "other candidates"], ["dense", "dense model"]];
   return h(
     "figure",
     { class: "front" },
@@ -146,7 +148,7 @@ export function front(data) {
       { viewBox: `0 0 ${box.width} ${box.height}`, role: "group", "aria-label": `${name} against p95 latency of ${words.many(data.points.length, "measured model")}` },
       ...frame(box, across, up, `p95 latency in ms${log ? ", logarithmic" : ""}`, name),
       floor !== undefined && s("line", { class: "floor", x1: box.left, x2: box.width - box.right, y1: up.place(floor), y2: up.place(floor) }),
-      floor !== undefined && s("text", { class: "tick", x: box.width - box.right, y: up.place(floor) - 6, "text-anchor": "end" }, `budget: ${words.points(data.max_drop)} ${data.max_drop === 1 ? "point" : "points"} lost`),
+      floor !== undefined && s("text", { class: "tick", x: box.width - box.right, y: up.place(floor) + 15, "text-anchor": "end" }, `budget: ${words.points(data.max_drop)} ${data.max_drop === 1 ? "point" : "points"} lost`),
       s("polyline", { class: "frontline", points: line.join(" ") }),
       ...shown.map(mark),
     ),

@@ -5,8 +5,10 @@ import { problem } from "./answers.js";
 import { front, sparkline } from "./chart.js";
 import { h, put, say } from "./dom.js";
 import { panel } from "./tryit.js";
+import { versions } from "./versions.js";
 import * as words from "./words.js";
 
+const AGAIN_MS = 5000;
 const STATES = { RUNNING: "good", DEPLOYING: "busy", DELETING: "busy", UNHEALTHY: "bad", DEPLOY_FAILED: "bad" };
 
 const state = (status) => h("span", { class: `state ${STATES[status] ?? "idle"}` }, h("i", { "aria-hidden": "true" }), words.plain(status).toLowerCase());
@@ -108,14 +110,20 @@ export function one(name) {
   const tiles = { rate: tile("Requests per second", spark.node), p50: tile("p50"), p95: tile("p95"), failed: tile("Failed, last minute"), replicas: tile("Replicas") };
   const content = h("div", { class: "columns" }, h("p", { role: "status" }, "Reading …"));
   const note = h("p", { class: "hint" });
+  const kept = h("section", { class: "card", "aria-label": "Versions", hidden: true });
   let shown;
+  let again = 0;
 
   async function describe(version) {
+    const same = version === shown;
     shown = version;
+    again = performance.now() + AGAIN_MS;
     try {
       const model = await get(`models/${encodeURIComponent(name)}`);
-      put(content, ...sections(model));
+      versions(kept, model.rollout);
+      if (!same) put(content, ...sections(model, kept)); // what somebody is typing into stays
     } catch (error) {
+      if (same) return;
       put(content, problem(error));
       shown = undefined;
     }
@@ -143,6 +151,7 @@ export function one(name) {
     tiles.failed.set(now ? String(now.failed) : words.NONE, now ? `${now.refused} refused, of ${now.requests}` : "", now?.failed > 0);
     tiles.replicas.set(count(model), now ? `${now.reporting} reporting` : "");
     if (shown === undefined || (model.version && model.version !== shown)) describe(model.version ?? "");
+    else if (!kept.hidden && performance.now() > again) describe(shown);
   }
 
   const crumbs = h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: "#/" }, "Models"), h("span", { "aria-hidden": "true" }, "/"));
@@ -152,10 +161,10 @@ export function one(name) {
 
 const card = (title, ...content) => h("section", { class: "card", "aria-label": title }, h("h2", {}, title), ...content);
 
-function sections(model) {
+function sections(model, kept) {
   return [
     h("div", {}, card("Try it", panel(model)), card("Call it", ...calls(model))),
-    h("div", {}, card("Quality against latency", ...quality(model)), card("About", about(model))),
+    h("div", {}, card("Quality against latency", ...quality(model)), kept, card("About", about(model))),
   ];
 }
 

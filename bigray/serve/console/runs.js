@@ -49,17 +49,14 @@ export function runs(name) {
 
 function about(run) {
   const share = run.state === "running" && Number.isFinite(run.share);
-  const outcome = run.chosen
-    ? `Chosen: ${run.chosen}${Number.isFinite(run.speedup) ? `, ${words.number(run.speedup)} times faster` : ""}${Number.isFinite(run.drop_points) ? `, ${words.points(run.drop_points)} points lost` : ""}.`
-    : null;
   const curves = [curve("Training loss", "loss", run.history), curve(`Validation ${words.metric(run.metric)}`, run.metric, run.history)].filter(Boolean);
   const numbers = curves.length > 0 && h("details", {}, h("summary", {}, `Numbers of ${words.many(run.history.length, "epoch")}`), epochs(run));
   return h("section", { class: "card", "aria-label": run.name },
     h("h2", {}, run.name),
     h("p", { class: "head" }, state(run), " ", TOLD[run.state] ?? "", run.started && ` started ${words.when(run.started)}`),
     share && h("div", { class: "progress" }, h("progress", { max: 1, value: run.share, "aria-label": `Progress of ${run.stage}` }), say(h("span", {}), `${Math.round(100 * run.share)} % of ${run.stage}`)),
-    outcome && h("p", {}, outcome),
-    run.outcome && h("p", {}, run.outcome),
+    run.outcome && h("p", {}, words.sentence(run.outcome)),
+    run.chosen && h("p", {}, "Chosen: ", h("strong", {}, run.chosen)),
     curves.length > 0 ? h("div", { class: "two" }, ...curves) : h("p", { class: "hint" }, "No epoch has ended yet."),
     numbers);
 }

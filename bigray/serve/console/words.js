@@ -35,3 +35,5 @@ export function when(iso) {
 }
 
 export const many = (count, one, more = `${one}s`) => `${count} ${count === 1 ? one : more}`;
+
+export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
