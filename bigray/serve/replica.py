@@ -30,6 +30,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from bigray import front
 from bigray.artifact import Artifact, Manifest
 from bigray.errors import (
     BigrayError,
@@ -90,6 +91,8 @@ class Replica:
         self.split = Split(self.batcher.submit, predictor.task.agrees, meter)
         self.history: Callable[[], Awaitable[dict[str, Any] | None]] | None = None
         """Tells the versions of this model, where somebody keeps them."""
+        self.front: front.Front | None = None
+        """From among what this model was chosen, where the artifact tells."""
         self._meter = meter or NoMeter()
         self._healthy_at = -math.inf
         self._health = asyncio.Lock()
@@ -106,6 +109,7 @@ class Replica:
         predictor = open_artifact(directory, threads=max(1, int(settings.cpus)))
         manifest = Artifact.open(directory, verify=False).manifest
         replica = cls(name, predictor, manifest, version_id(directory), settings, meter)
+        replica.front = front.read(Path(directory))
         replica.warm_up()
         return replica
 
@@ -170,6 +174,10 @@ class Replica:
             "metrics": manifest.metrics,
             "latency": manifest.latency,
             "size_bytes": manifest.size_bytes,
+            "verdict": {key: manifest.verdict.get(key) for key in ("qualified", "reason")}
+            if manifest.verdict
+            else None,
+            "front": self.front.model_dump(mode="json") if self.front else None,
             "limits": {
                 "max_body_bytes": self.settings.max_body_bytes,
                 "max_items": limits.MAX_ITEMS,
