@@ -14,6 +14,7 @@ torch_eager imports torch.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import hashlib
 import logging
@@ -45,7 +46,7 @@ from bigray.predictor import Predictor, open_artifact
 from bigray.recipe import Serve
 from bigray.schemas import Wire
 from bigray.serve import doors, limits, openapi
-from bigray.serve.batcher import Answers, Batcher
+from bigray.serve.batcher import Answers, Batcher, Limits
 from bigray.serve.deadline import seconds_left
 from bigray.serve.dialects.base import About, Call, Dialect, Question
 from bigray.serve.observe import Meter, NoMeter
@@ -84,6 +85,7 @@ class Replica:
             max_size=settings.max_batch_size,
             wait_s=settings.batch_wait_ms / 1000,
             max_waiting=max(settings.max_queued_requests, limits.MAX_ITEMS),
+            limits=Limits(settings.max_batch_bytes, settings.target_batch_ms),
             meter=meter,
         )
         self._meter = meter or NoMeter()
@@ -114,6 +116,7 @@ class Replica:
             for size in sizes:
                 self.predictor.predict(task.example(count, size))
         gc.collect()
+        _give_memory_back()
         gc.freeze()  # what is loaded by now stays: the collector need not walk it again and again
 
     async def answer(self, request: Request) -> Response:
@@ -294,6 +297,13 @@ def _seconds(created: str) -> int:
         return int(datetime.fromisoformat(created).timestamp())
     except ValueError:
         return 0
+
+
+def _give_memory_back() -> None:
+    """Return to the system what loading took and let go of; C libraries keep it otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+    if trim is not None:
+        trim(0)
 
 
 def _rss_bytes() -> int:
