@@ -49,7 +49,7 @@ class OpenAI(Dialect):
         """As listed above."""
         if path in {"/v1/models", f"/v1/models/{about.name}"}:
             return ("GET",)
-        return ("POST",) if path == TRANSCRIPTIONS and about.contract.field == "audio" else ()
+        return ("POST",) if path == TRANSCRIPTIONS and _transcribes(about.contract) else ()
 
     def accepts(self, contract: Contract) -> str:
         """A form."""
@@ -112,7 +112,7 @@ class OpenAI(Dialect):
     def describe(self, about: About) -> dict[str, Any]:
         """The list of models, and transcriptions where the model does them."""
         paths: dict[str, Any] = {"/v1/models": {"get": operation("The model, as a list", {"type": "object"})}}
-        if about.contract.field == "audio":
+        if _transcribes(about.contract):
             form = {
                 "type": "object",
                 "properties": {
@@ -127,6 +127,10 @@ class OpenAI(Dialect):
             content = {"multipart/form-data": {"schema": form}}
             paths[TRANSCRIPTIONS] = {"post": operation("Transcribe, in the form of OpenAI's API", answer, content)}
         return paths
+
+
+def _transcribes(contract: Contract) -> bool:
+    return contract.parameters is TranscriptionParameters
 
 
 def _text(form: dict[str, list[bytes]], name: str) -> str | None:
