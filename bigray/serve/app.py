@@ -47,7 +47,8 @@ class IndexArgs(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-@serve.deployment
+# the edge writes a log of requests that says more, see `bigray.serve.edge`
+@serve.deployment(logging_config={"enable_access_log": False})
 class Model:
     """One replica of one model."""
 

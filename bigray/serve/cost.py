@@ -17,7 +17,9 @@ KEPT = 256
 EVERY = 16
 """Inferences between two estimates."""
 FIRST_RATIO = 4.0
-"""Before there is an estimate the heaviest input of a batch weighs at most this many times the lightest."""
+"""While nothing is known of what weight costs, the heaviest input of a batch weighs at most this many times the lightest."""
+SHARE = 0.25
+"""Of what an inference costs in any case, this is saved where an input joins: left out, it would seldom go alone."""
 ALIKE = 1.25
 """Inputs whose weights differ no more than by this factor always go together."""
 ABOVE, ROUNDS = 0.1, 6
@@ -57,7 +59,7 @@ class Cost:
         return once + each * count + unit * count * heaviest
 
     def worth_it(self, count: int, low: int, high: int, weight: int) -> bool:
-        """Whether one input more costs less in this batch than in an inference of its own.
+        """Whether one input more costs less in this batch than in another.
 
         Args:
             count: Inputs in the batch.
@@ -66,11 +68,11 @@ class Cost:
             weight: Weight of the further one.
         """
         ratio = max(high, weight) / min(low, weight)
-        if self._fit is None:
+        if ratio <= ALIKE or self._fit is None or self._fit[2] == 0.0:
             return ratio <= FIRST_RATIO
         once, _, unit = self._fit
         padding = count * (weight - high) if weight > high else high - weight
-        return ratio <= ALIKE or unit * padding <= once
+        return unit * padding <= SHARE * once
 
     def _estimate(self) -> None:
         seen = np.array(self._seen)

@@ -1,11 +1,13 @@
 """What a replica counts, for Prometheus. No Ray here: `bigray.serve.app` gives a meter that Ray exports.
 
 Names (Ray puts ``ray_`` before each): ``bigray_requests`` by model, dialect and status; ``bigray_request_ms``;
-``bigray_batch_items``; ``bigray_queue_wait_ms``; ``bigray_inference_ms``; ``bigray_input_bytes``. Never what was asked.
+``bigray_batch_items``; ``bigray_queue_wait_ms``; ``bigray_inference_ms``; ``bigray_input_bytes``; ``bigray_tokens`` or
+``bigray_audio_s`` that went into the model, where the task has them. Never what was asked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 LATENCY_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 20_000.0)
@@ -23,9 +25,15 @@ class Meter(Protocol):
     def batch(self, items: int, size_bytes: int, waited_ms: float, took_ms: float) -> None:
         """An inference ended; ``waited_ms`` is the wait of its oldest item."""
 
+    def amounts(self, found: Mapping[str, float]) -> None:
+        """An inference read so many ``tokens`` or seconds of sound, ``audio_s``."""
+
 
 class NoMeter:
     """Counts nothing."""
+
+    def amounts(self, found: Mapping[str, float]) -> None:
+        """Nothing."""
 
     def request(self, dialect: str, status: int, took_ms: float) -> None:
         """Nothing."""
@@ -55,6 +63,10 @@ class PrometheusMeter:
         self._requests.set_default_tags(dict(tags))
         self._bytes = metrics.Counter("bigray_input_bytes", description="Bytes of inputs", tag_keys=("model",))
         self._bytes.set_default_tags(dict(tags))
+        self._amounts = {}
+        for name, about in (("tokens", "Tokens read"), ("audio_s", "Seconds of sound read")):
+            self._amounts[name] = metrics.Counter(f"bigray_{name}", description=about, tag_keys=("model",))
+            self._amounts[name].set_default_tags(dict(tags))
         self._latency = histogram("bigray_request_ms", "From receipt to answer, in ms", LATENCY_MS)
         self._items = histogram("bigray_batch_items", "Items in one inference", SIZES)
         self._waited = histogram("bigray_queue_wait_ms", "Wait of the oldest item of a batch, in ms", LATENCY_MS)
@@ -73,3 +85,9 @@ class PrometheusMeter:
         self._inference.observe(took_ms)
         if size_bytes:
             self._bytes.inc(size_bytes)
+
+    def amounts(self, found: Mapping[str, float]) -> None:
+        """Count what the task has."""
+        for name, value in found.items():
+            if value > 0:
+                self._amounts[name].inc(value)

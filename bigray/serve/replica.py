@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import dataclasses
 import gc
 import hashlib
 import logging
@@ -106,6 +107,10 @@ class Replica:
         version = hashlib.sha256((Path(directory) / MANIFEST).read_bytes()).hexdigest()[:12]
         replica = cls(name, predictor, manifest, version, settings, meter)
         replica.warm_up()
+        if meter is not None:
+            replica.predictor = dataclasses.replace(
+                predictor, seen=lambda batch: meter.amounts(predictor.task.amounts(batch))
+            )
         return replica
 
     def warm_up(self) -> None:
@@ -150,7 +155,8 @@ class Replica:
         if self.batcher.busy_s > limit_s:
             raise RuntimeError(f"An inference has been running for {self.batcher.busy_s:.0f} s.")
         example = self.predictor.task.example(1)
-        await asyncio.wait_for(asyncio.to_thread(self.predictor.predict, example), limit_s)
+        own = dataclasses.replace(self.predictor, seen=None)  # nobody asked for it, so it is not counted
+        await asyncio.wait_for(asyncio.to_thread(own.predict, example), limit_s)
         self._healthy_at = time.monotonic()
 
     def describe(self) -> dict[str, Any]:
