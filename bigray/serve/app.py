@@ -56,7 +56,8 @@ class IndexArgs(BaseModel):
     """Folder of runs for the console to show; by default ``BIGRAY_RUNS``, or ``runs`` where the index starts."""
 
 
-@serve.deployment
+# the edge writes a log of requests that says more, see `bigray.serve.edge`
+@serve.deployment(logging_config={"enable_access_log": False})
 class Model:
     """One replica of one model."""
 
