@@ -41,6 +41,7 @@ def test_huggingface_client(service: str, sound: bytes, monkeypatch: pytest.Monk
     assert several[0].answer == answer.answer
     assert isinstance(client("translation").translation("a small film").translation_text, str)
     assert isinstance(client("summarization").summarization("a small film").summary_text, str)
+    assert client("text_to_speech").text_to_speech("a small word").startswith(b"RIFF")
     with pytest.raises(hub.errors.HfHubHTTPError, match="text is empty"):
         texts.text_classification(" ")
     with pytest.raises(hub.errors.HfHubHTTPError, match="text is empty"):
@@ -87,6 +88,8 @@ def test_triton_client(binary: bool, service: str, sound: bytes) -> None:
         heard = infer(client("speech"), "speech", "audio", [sound], parameters={"return_timestamps": True})
         assert heard.as_numpy("text").shape == (1,)
         assert heard.as_numpy("word_time").shape[1] == 2
+        spoken = infer(client("readings"), "readings", "text", [b"a small word"])
+        assert spoken.as_numpy("audio")[0].startswith(b"RIFF")
 
 
 def test_triton_client_of_every_task(service: str, sound: bytes) -> None:
@@ -153,6 +156,10 @@ def test_openai_client(service: str, sound: bytes) -> None:
     )
     assert long.text == said.text
     assert isinstance(speech.audio.transcriptions.create(model="speech", file=sound, response_format="vtt"), str)
+    voice = client("/models/readings/v1").audio.speech
+    assert voice.create(model="readings", voice="alloy", input="a word", response_format="flac").content[:4] == b"fLaC"
+    with pytest.raises(openai.APIStatusError, match="response_format is one of"):
+        voice.create(model="readings", voice="alloy", input="a word", response_format="aac")
     with pytest.raises(openai.APIStatusError, match="WAV"):
         speech.audio.transcriptions.create(model="speech", file=("a.wav", png()))
     with pytest.raises(openai.NotFoundError, match="model at this address"):

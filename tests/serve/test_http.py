@@ -170,6 +170,9 @@ def test_bigray_client(service: str, sound: bytes) -> None:
         objects = client.object_detection(png(64, 48), threshold=0.0)
         assert all(isinstance(item, Detection) for item in objects)
         assert isinstance(client.automatic_speech_recognition(sound), Transcript)
+        spoken = client.text_to_speech("a small word", speed=2.0)
+        assert client.text_to_speech(["a small word", "a word"], speed=2.0)[0] == spoken
+        assert spoken.audio.startswith(b"RIFF")
         assert client.describe("texts")["labels"] == ["a", "b", "c"]
         with pytest.raises(errors.InvalidInput) as caught:
             client.text_classification(["fine", " "], model="texts")
