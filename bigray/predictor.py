@@ -37,7 +37,7 @@ class Predictor:
         task = self.task
         found: list[list[Any]] = [[] for _ in rows]
         pieces = ((number, piece) for number, row in enumerate(rows) for piece in task.split(row, parameters))
-        while chunk := list(islice(pieces, max(PIECES, len(rows)))):
+        while chunk := list(islice(pieces, task.together or max(PIECES, len(rows)))):
             batch = task.encode([piece for _, piece in chunk])
             outputs = task.infer(self.session.run, batch, parameters)
             for (number, _), one in zip(chunk, task.decode(outputs, batch, parameters), strict=True):

@@ -77,6 +77,7 @@ class Replica:
         self.version = version
         self.settings = settings
         self.contract = predictor.task.contract
+        predictor.task.longest_s = settings.max_audio_s
         self.about = About(name, self.contract, manifest.engine, version, _seconds(manifest.created))
         self.batcher = Batcher(
             self._infer,
@@ -171,6 +172,7 @@ class Replica:
                 "max_body_bytes": self.settings.max_body_bytes,
                 "max_items": limits.MAX_ITEMS,
                 "timeout_s": self.settings.timeout_s,
+                **({"max_audio_s": self.settings.max_audio_s} if self.contract.field == "audio" else {}),
             },
             "process": {
                 "pid": os.getpid(),
