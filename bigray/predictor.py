@@ -39,7 +39,7 @@ class Predictor:
         task = self.task
         found: list[list[Any]] = [[] for _ in rows]
         pieces = ((number, piece) for number, row in enumerate(rows) for piece in task.split(row, parameters))
-        while chunk := list(islice(pieces, max(PIECES, len(rows)))):
+        while chunk := list(islice(pieces, task.together or max(PIECES, len(rows)))):
             batch = task.encode([piece for _, piece in chunk])
             if self.seen is not None:
                 self.seen(batch)

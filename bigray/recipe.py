@@ -249,6 +249,8 @@ class Serve(Section):
     """Cores of one replica; the engine uses as many threads (at least 1)."""
     max_body_bytes: int = Field(10 * 2**20, ge=1024)
     """Largest request body."""
+    max_audio_s: float = Field(600.0, gt=0, le=6 * 3600)
+    """Longest recording to transcribe, in seconds; for longer ones raise ``max_body_bytes`` and ``timeout_s``, too."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Serve:

@@ -208,10 +208,11 @@ class SpeechParameters(Wire):
 class RecognitionParameters(Wire):
     """Settings of speaker and face recognition. Without any, the answer is the embedding alone."""
 
-    reference: list[Finite] | list[list[Finite]] | None = None
-    """Verify: the embedding of the person claimed, or several of that person's, whose mean counts."""
-    gallery: dict[str, list[list[Finite]]] | None = None
-    """Identify: name -> embeddings of that person, whose mean counts. It is not kept."""
+    reference: list[Finite] | list[list[Finite]] | str | None = None
+    """Verify: the embedding of the person claimed, or several of that person's, whose mean counts; or the name of someone
+    enrolled with the model."""
+    gallery: dict[str, list[list[Finite]]] | Literal["stored"] | None = None
+    """Identify: name -> embeddings of that person, whose mean counts, which are not kept; or all who are enrolled."""
     false_accept_rate: Finite | None = Field(None, gt=0, lt=1)
     """Share of strangers that may pass a verification; the model knows a threshold for some rates. By default 0.01."""
     threshold: Finite | None = Field(None, ge=-1, le=1)

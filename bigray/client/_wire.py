@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from bigray.errors import (
     ServiceError,
     from_problem,
 )
-from bigray.schemas import CONTRACTS, Contract
+from bigray.schemas import CONTRACTS, Contract, Recognition
 
 Media = bytes | str | Path
 """Bytes of a file, or the path of one."""
@@ -214,6 +215,26 @@ def model_path(model: str) -> str:
     if not model or set(model) - set("abcdefghijklmnopqrstuvwxyz0123456789._-"):
         raise InvalidInput(f"{model!r} is no name of a model: lower-case letters, digits, dot, underscore, dash.")
     return f"/models/{model}"
+
+
+def people_path(model: str, person: str = "") -> str:
+    """Return the path of those enrolled with a model, or of one of them.
+
+    Raises:
+        InvalidInput: A name that no model, or no person, can have.
+    """
+    if person and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", person):
+        raise InvalidInput(f"{person!r} names nobody: letters, digits, dashes and underscores, 64 at most.")
+    return f"{model_path(model)}/people" + (f"/{person}" if person else "")
+
+
+def enrol(model: str, person: str, answers: Recognition | Iterable[Recognition]) -> Request:
+    """Return the request that enrols someone; raises as `people_path`, and without a name or answers."""
+    several = [answers] if isinstance(answers, Recognition) else list(answers)
+    if not person or not several:
+        raise InvalidInput("Enrolling needs a name and at least one answer of a model.", code="empty_inputs")
+    body = json.dumps({"embeddings": [one.embedding for one in several]}).encode()
+    return request("PUT", people_path(model, person), body, {"content-type": "application/json"})
 
 
 def only_model(task: str, models: Sequence[Mapping[str, Any]]) -> str:

@@ -208,6 +208,23 @@ class AsyncClient:
         """
         return await self.predict("face_recognition", inputs, model=model, **parameters)
 
+    async def enrol(self, model: str, person: str, answers: Recognition | Iterable[Recognition]) -> None:
+        """Keep a model's answers to someone's recordings or pictures with it, in place of what was there.
+
+        ``gallery="stored"`` then identifies among those kept, ``reference=person`` verifies.
+        """
+        await self._send(_wire.enrol(model, person, answers))
+
+    async def remove(self, model: str, person: str) -> None:
+        """Delete all that a model knows of someone enrolled with it."""
+        await self._send(_wire.request("DELETE", _wire.people_path(model, person or "-")))
+
+    async def people(self, model: str) -> list[str]:
+        """Return the names of those enrolled with a model."""
+        return list(
+            _wire.read_object(await self._send(_wire.request("GET", _wire.people_path(model)))).get("people") or []
+        )
+
     async def predict(
         self, task: str, inputs: Any, *, model: str | None = None, timeout_s: float | None = None, **parameters: Any
     ) -> Any:

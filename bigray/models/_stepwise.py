@@ -12,23 +12,20 @@ import torch
 from torch import nn
 
 
-def begin(
-    network: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor, start: int
-) -> dict[str, torch.Tensor]:
-    """Read the source and take the first step."""
+def begin(network: nn.Module, source: Mapping[str, torch.Tensor], first: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Read the source, the encoder's arguments by name, and take the first steps, tokens (N, L) that are given."""
     model: Any = network
-    memory = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-    first = torch.zeros_like(input_ids[:, :1]) + start
+    memory = model.get_encoder()(**source).last_hidden_state
     output = model(
         encoder_outputs=(memory,),
-        attention_mask=attention_mask,
+        attention_mask=source.get("attention_mask"),
         decoder_input_ids=first,
         past_key_values=_cache(),
         use_cache=True,
     )
     own, cross = output.past_key_values.self_attention_cache, output.past_key_values.cross_attention_cache
     return {
-        "logits": output.logits[:, 0],
+        "logits": output.logits[:, -1],
         "keys": torch.stack([layer.keys for layer in own.layers]),
         "values": torch.stack([layer.values for layer in own.layers]),
         "cross_keys": torch.stack([layer.keys for layer in cross.layers]),
@@ -40,9 +37,9 @@ def step(network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, tor
     """Take a further step; what the source says is in the caches, so the encoder is not run again."""
     model: Any = network
     cache = _cache(batch)
-    mask = batch["attention_mask"]
-    # only the length of this is looked at
-    memory = torch.zeros(*mask.shape, model.config.hidden_size)
+    mask = batch.get("attention_mask")
+    # only the length of this is looked at, where there is a mask
+    memory = torch.zeros(*(batch["token"] if mask is None else mask).shape, model.config.hidden_size)
     output = model(
         encoder_outputs=(memory,),
         attention_mask=mask,

@@ -7,6 +7,7 @@ hub nor the folder its weights came from. Weight files are safetensors, or torch
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,18 @@ def configuration(name: str) -> dict[str, Any]:
     from transformers import AutoConfig
 
     return _reach(name, lambda place: AutoConfig.from_pretrained(place, trust_remote_code=False).to_dict())  # type: ignore[no-any-return]
+
+
+def companion(name: str, file: str) -> dict[str, Any]:
+    """Return the JSON of a file that stands beside a checkpoint, ``{}`` when there is none."""
+    from transformers.utils import cached_file
+
+    def read(place: str) -> dict[str, Any]:
+        path = cached_file(place, file, _raise_exceptions_for_missing_entries=False)
+        found = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        return found if isinstance(found, dict) else {}
+
+    return _reach(name, read)  # type: ignore[no-any-return]
 
 
 def longest_input(name: str) -> int | None:

@@ -5,6 +5,7 @@
     GET  /models/NAME                what is served: task, engine, compression steps, versions, process
     GET  /models/NAME/healthz        200 when a small inference came to an end lately
     GET  /models/NAME/openapi.json   every path, for machines
+    .../models/NAME/people           who is enrolled, where a model recognises people; see bigray.serve.people
     POST /models/NAME                predict; also at the paths below /v1 and /v2, see bigray.serve.dialects
 
 A replica verifies its artifact, loads it and runs it at several sizes before it is ready. Of the engines only
@@ -45,13 +46,14 @@ from bigray.errors import (
 )
 from bigray.predictor import Predictor, open_artifact
 from bigray.recipe import Serve
-from bigray.schemas import Wire
+from bigray.schemas import RecognitionParameters, Wire
 from bigray.serve import doors, limits, openapi
 from bigray.serve.batcher import Answers, Batcher, Limits
 from bigray.serve.canary import Split
 from bigray.serve.deadline import seconds_left
 from bigray.serve.dialects.base import About, Call, Dialect, Question
 from bigray.serve.observe import Meter, NoMeter
+from bigray.serve.people import People, belongs
 from bigray.serve.problems import problem_response, request_id
 from bigray.serve.versions import version_id
 
@@ -74,6 +76,7 @@ class Replica:
         version: str,
         settings: Serve,
         meter: Meter | None = None,
+        people: People | None = None,
     ) -> None:
         self.name = name
         self.predictor = predictor
@@ -81,6 +84,7 @@ class Replica:
         self.version = version
         self.settings = settings
         self.contract = predictor.task.contract
+        predictor.task.longest_s = settings.max_audio_s
         self.about = About(name, self.contract, manifest.engine, version, _seconds(manifest.created))
         self.batcher = Batcher(
             self._infer,
@@ -96,6 +100,7 @@ class Replica:
         """Tells the versions of this model, where somebody keeps them."""
         self.front: front.Front | None = None
         """From among what this model was chosen, where the artifact tells."""
+        self.people = people
         self._meter = meter or NoMeter()
         self._healthy_at = -math.inf
         self._health = asyncio.Lock()
@@ -111,7 +116,9 @@ class Replica:
         """
         predictor = open_artifact(directory, threads=max(1, int(settings.cpus)))
         manifest = Artifact.open(directory, verify=False).manifest
-        replica = cls(name, predictor, manifest, version_id(directory), settings, meter)
+        version = version_id(directory)
+        people = People(directory, version) if predictor.task.contract.parameters is RecognitionParameters else None
+        replica = cls(name, predictor, manifest, version, settings, meter, people)
         replica.front = front.read(Path(directory))
         replica.warm_up()
         if meter is not None:
@@ -191,6 +198,7 @@ class Replica:
                 "max_body_bytes": self.settings.max_body_bytes,
                 "max_items": limits.MAX_ITEMS,
                 "timeout_s": self.settings.timeout_s,
+                **({"max_audio_s": self.settings.max_audio_s} if self.contract.field == "audio" else {}),
             },
             "process": {
                 "pid": os.getpid(),
@@ -210,6 +218,8 @@ class Replica:
             if not reading:
                 raise MethodNotAllowed("Use GET.")
             return JSONResponse(openapi.document(self.about, doors.dialects(), f"{doors.PREFIX}{self.name}"))
+        if self.people is not None and belongs(path):
+            return await self._enrolled(request, path, self.people)
         methods = dialect.methods(path, self.about) if dialect is not None else ()
         if dialect is None or not methods:
             raise NotFound(
@@ -255,12 +265,24 @@ class Replica:
             else:
                 loop = asyncio.get_running_loop()
                 call = await loop.run_in_executor(self._threads, dialect.parse, question, self.about)
-        answers = await self.split.answer(call.rows, call.parameters, deadline)
+        parameters = call.parameters
+        if self.people is not None:
+            parameters = await asyncio.to_thread(self.people.filled_in, parameters)
+        answers = await self.split.answer(call.rows, parameters, deadline)
         for index, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 raise _of_item(answer, index, call)
         reply = dialect.render(answers, call, self.about)
         return Response(reply.body, media_type=reply.media_type, headers=reply.headers)
+
+    async def _enrolled(self, request: Request, path: str, people: People) -> Response:
+        """Answer who is enrolled, enrol, or remove."""
+        limit = self.settings.max_body_bytes
+        body = await limits.read_body(request.stream(), request.headers.get("content-length"), limit)
+        if request.method == "PUT":
+            (one,) = await asyncio.to_thread(self.predictor.predict, self.predictor.task.example(1))
+            return JSONResponse(await asyncio.to_thread(people.answer, "PUT", path, body, len(one.embedding)))
+        return JSONResponse(await asyncio.to_thread(people.answer, request.method, path, body, 0))
 
     def _infer(self, rows: Sequence[dict[str, Any]], parameters: Wire | None) -> Answers:
         """Answer a batch. When it fails, find the rows that cannot be encoded, and run the others without them."""

@@ -41,7 +41,9 @@ def best(scores: np.ndarray, strides: np.ndarray, threshold: float, count: int) 
     return np.concatenate(points), np.concatenate(classes)
 
 
-def suppress(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, overlap: float) -> np.ndarray:
+def suppress(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, overlap: float, contained: float | None = None
+) -> np.ndarray:
     """Return the indices of the boxes that stay, best first: greedy non-maximum suppression within each label.
 
     Of equal scores the first comes first, so the answer is always the same.
@@ -51,6 +53,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, overlap:
         scores: (K,).
         labels: (K,).
         overlap: Intersection over union above which the lower score is dropped.
+        contained: Intersection over the smaller area above which it is dropped, too.
     """
     order = np.argsort(-scores, kind="stable")
     corners, names = boxes[order].astype(np.float64), labels[order]
@@ -64,4 +67,6 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, overlap:
         high = np.minimum(corners[rest, 2:], corners[index, 2:])
         shared = np.clip(high - low, 0, None).prod(axis=1)
         alive[rest[shared > overlap * (areas[rest] + areas[index] - shared)]] = False
+        if contained is not None:
+            alive[rest[shared > contained * np.minimum(areas[rest], areas[index])]] = False
     return order[alive]

@@ -111,6 +111,12 @@ class EmbeddingTask(base.Task):
             InvalidInput: Embeddings of another length, or a false-accept rate without a threshold.
         """
         wanted = parameters if isinstance(parameters, RecognitionParameters) else RecognitionParameters()
+        if isinstance(wanted.reference, str) or isinstance(wanted.gallery, str):
+            raise InvalidInput(
+                "Only a served model has people enrolled. Send embeddings as reference and gallery.",
+                code="nobody_enrolled",
+                pointer="/parameters",
+            )
         embeddings = mean_of_windows(outputs["vector"], batch.get("row"))
         threshold = self.threshold(wanted) if wanted.reference is not None or wanted.gallery is not None else None
         size = embeddings.shape[1]

@@ -34,6 +34,8 @@ class Search:
     end: int
     banned: tuple[int, ...]
     """Tokens that are never written: padding, the unknown, the start."""
+    banned_first: tuple[int, ...] = ()
+    """Tokens that no answer begins with."""
     beams: int = 1
     length_penalty: float = 1.0
     no_repeat: int = 0
@@ -41,17 +43,18 @@ class Search:
 
 
 def generate(run: Run, batch: Batch, search: Search) -> Batch:
-    """Return ``tokens`` (N, L) int64, padded with ``end``, for the ``input_ids`` and ``attention_mask`` of a batch."""
+    """Return ``tokens`` (N, L) int64, padded with ``end``, for a batch; steps get its ``attention_mask``, if there is one."""
     outputs = run(batch)
-    count, beams = len(batch["input_ids"]), search.beams
+    count, beams = len(outputs["logits"]), search.beams
     done: list[list[tuple[float, list[int]]]] = [[] for _ in range(count)]
     scores = _log_probs(outputs["logits"], search)
+    scores[:, list(search.banned_first)] = -np.inf
     alive = np.arange(count)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :beams]
     totals = np.take_along_axis(scores, order, 1)
     written = order[:, :, None]
     caches = {name: np.repeat(outputs[name], beams, axis=1) for name in (*PAST, *SOURCE)}
-    mask = np.repeat(batch["attention_mask"], beams, axis=0)
+    masks = {name: np.repeat(batch[name], beams, axis=0) for name in ("attention_mask",) if name in batch}
     while True:
         totals = _finish(alive, written, totals, done, search)
         going = np.array([len(done[row]) < beams for row in alive]) & np.isfinite(totals).any(1)
@@ -61,8 +64,8 @@ def generate(run: Run, batch: Batch, search: Search) -> Batch:
             alive, written, totals = alive[going], written[going], totals[going]
             kept = np.repeat(going, beams)
             caches = {name: value[:, kept] for name, value in caches.items()}
-            mask = mask[kept]
-        feed = {"token": written[:, :, -1].reshape(-1, 1), "attention_mask": mask, **caches}
+            masks = {name: value[kept] for name, value in masks.items()}
+        feed = {"token": written[:, :, -1].reshape(-1, 1), **masks, **caches}
         feed["position"] = np.full_like(feed["token"], written.shape[2])
         outputs = run(feed, "step")
         scores = _log_probs(outputs["logits"], search).reshape(len(alive), beams, -1)

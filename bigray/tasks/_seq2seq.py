@@ -271,7 +271,8 @@ class SequenceToSequence(TokenTask):
         if self.state.pretrained:
             from bigray.models import _stepwise
 
-            return _stepwise.begin(network, batch["input_ids"], batch["attention_mask"], self.state.start)
+            source = {name: batch[name] for name in ("input_ids", "attention_mask")}
+            return _stepwise.begin(network, source, batch["input_ids"][:, :1] * 0 + self.state.start)
         return network.begin(batch["input_ids"], batch["attention_mask"])  # type: ignore[no-any-return, operator]
 
     def _step(self, network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ Sizes: S samples, F frames (one per hop), M mel bands.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,7 @@ import soxr
 from bigray.errors import InvalidInput, TooLarge, UnsupportedMedia
 
 MAX_SECONDS = 600
+"""Longest sound that is decoded whole; one that is read as a stream may be longer."""
 MAX_CHANNELS = 8
 MIN_RATE, MAX_RATE = 8_000, 192_000
 """Hz."""
@@ -48,27 +50,35 @@ def decode_audio(data: Audio, sample_rate: int) -> np.ndarray:
         TooLarge: ``audio_too_long``, judged by the header and again while decoding.
         UnsupportedMedia: Not a WAV, FLAC, OGG (Vorbis, Opus) or MP3 file.
     """
+    pieces = list(stream_audio(data, sample_rate, MAX_SECONDS))
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def stream_audio(data: Audio, sample_rate: int, max_seconds: float) -> Iterator[np.ndarray]:
+    """Yield the same samples in blocks, decoded as they are asked for; raises as `decode_audio`, past ``max_seconds``."""
     if isinstance(data, tuple):
         samples, rate = data
         _check_rate(rate)
-        _check_length(len(samples), rate)
+        _check_length(len(samples), rate, max_seconds)
         blocks = iter([np.asarray(samples, dtype=np.float32)])
     else:
-        rate, blocks = _open(bytes(data))
-    pieces = [piece for piece in _resampled(blocks, rate, sample_rate) if len(piece)]
-    if not pieces:
+        rate, blocks = _open(bytes(data), max_seconds)
+    count = 0
+    for piece in _resampled(blocks, rate, sample_rate):
+        if not np.isfinite(piece).all():
+            raise InvalidInput("The audio holds samples that are not finite numbers.", code="non_finite")
+        if len(piece):
+            count += len(piece)
+            yield piece
+    if not count:
         raise InvalidInput("The audio holds no samples. Send at least a few milliseconds.", code="empty_audio")
-    samples = np.concatenate(pieces)
-    if not np.isfinite(samples).all():
-        raise InvalidInput("The audio holds samples that are not finite numbers.", code="non_finite")
-    return samples
 
 
 def audio_rate(data: Audio) -> int:
     """Return the sample rate in Hz that a sound says it has; raises as `decode_audio`."""
     if isinstance(data, tuple):
         return _check_rate(data[1])
-    return _open(bytes(data))[0]
+    return _open(bytes(data), math.inf)[0]
 
 
 def encode_wav(samples: np.ndarray, sample_rate: int) -> bytes:
@@ -78,7 +88,7 @@ def encode_wav(samples: np.ndarray, sample_rate: int) -> bytes:
     return file.getvalue()
 
 
-def _open(data: bytes) -> tuple[int, Iterator[np.ndarray]]:
+def _open(data: bytes, max_seconds: float) -> tuple[int, Iterator[np.ndarray]]:
     """Check the header; return the rate and the blocks of mono samples still to be decoded."""
     if not data:
         raise InvalidInput("The audio is empty (0 bytes). Send a WAV, FLAC, OGG or MP3 file.", code="empty_audio")
@@ -93,11 +103,11 @@ def _open(data: bytes) -> tuple[int, Iterator[np.ndarray]]:
         raise InvalidInput(
             f"The audio has {file.channels} channels; 1 to {MAX_CHANNELS} are allowed.", code="bad_channels"
         )
-    _check_length(file.frames, file.samplerate)
-    return file.samplerate, _blocks(file)
+    _check_length(file.frames, file.samplerate, max_seconds)
+    return file.samplerate, _blocks(file, max_seconds)
 
 
-def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+def _blocks(file: soundfile.SoundFile, max_seconds: float) -> Iterator[np.ndarray]:
     total = 0
     with file:
         while True:
@@ -108,7 +118,7 @@ def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
             if not len(block):
                 return
             total += len(block)
-            _check_length(total, file.samplerate)
+            _check_length(total, file.samplerate, max_seconds)
             yield block.mean(axis=1, dtype=np.float32)
 
 
@@ -139,9 +149,9 @@ def _check_rate(rate: int) -> int:
     return int(rate)
 
 
-def _check_length(frames: int, rate: int) -> None:
-    if frames > MAX_SECONDS * rate:
-        raise TooLarge(f"The audio is longer than {MAX_SECONDS} s. Send it in shorter pieces.", code="audio_too_long")
+def _check_length(frames: int, rate: int, max_seconds: float) -> None:
+    if frames > max_seconds * rate:
+        raise TooLarge(f"The audio is longer than {max_seconds:g} s. Send it in shorter pieces.", code="audio_too_long")
 
 
 def _corrupt() -> InvalidInput:

@@ -119,6 +119,10 @@ class Task(ABC):
     """Recipe values this task sets by itself, under the user's own."""
     settles: ClassVar[bool] = False
     """Whether `settled` learns anything."""
+    together: ClassVar[int | None] = None
+    """Pieces of long inputs that go through the model together, where fewer than usual are best."""
+    longest_s: float = 6 * 3600.0
+    """Seconds of sound in one row at most, where it is read as a stream; a replica sets its own limit."""
     model_type: ClassVar[str | None] = None
     """``transformer`` when the network is one; quantizers treat attention with care then."""
 

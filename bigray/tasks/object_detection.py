@@ -1,7 +1,8 @@
 """Object detection: an image in; labels, scores and boxes of the objects in it out.
 
 The network is bigray's own `detector`, FCOS (Tian et al. 2019, arXiv 1904.01355). An image is fitted into the top left
-corner of a frame of fixed size, aspect kept, and boxes are given in pixels of the original image. Wire form:
+corner of a frame of fixed size, aspect kept, and boxes are given in pixels of the original image. One that is much larger
+than those of training is also looked at in tiles (see `_tiles`), or small objects would vanish in it. Wire form:
 https://huggingface.co/docs/inference-providers/tasks/object-detection.
 
 Sizes: N images, P points over all levels of the frame, C classes, M objects of the image that has most.
@@ -10,7 +11,7 @@ Sizes: N images, P points over all levels of the frame, C classes, M objects of 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -22,7 +23,7 @@ from bigray.errors import DataError, RecipeError
 from bigray.models.base import Architecture, own_architecture
 from bigray.recipe import Data, Model
 from bigray.schemas import Box, Detection, DetectionParameters, Wire
-from bigray.tasks import _boxes, _vision, base
+from bigray.tasks import _boxes, _tiles, _vision, base
 from bigray.tasks.base import Batch, Metric, Row
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class ObjectDetection(base.Task):
         """Divides the difference."""
         max_objects: int = Field(MAX_DETECTIONS, ge=1)
         """Objects in an answer at most."""
+        tile: tuple[int, int] | None = None
+        """Median height and width of the images of training; without, the frame's. Larger ones are tiled."""
 
     state: State
 
@@ -87,19 +90,45 @@ class ObjectDetection(base.Task):
             raise DataError(
                 f"Training rows have the label {unknown[0]!r}, which is not in data.labels: {list(labels)}."
             )
-        return cls(cls.State(labels=labels, frame=_frame(model.input, rows)))
+        return cls(cls.State(labels=labels, frame=_frame(model.input, rows), tile=_tiles.usual(rows)))
 
     def architecture(self, model: Model) -> Architecture:
         """Bigray's detector; ``weights`` may be those of a torchvision classifier of the same trunk."""
         dims = {"kind": "image", "classes": len(self.state.labels)}
         return own_architecture(model, dims, default="detector", known=("detector",), task=self.name)
 
+    def split(self, row: Row, parameters: Wire | None = None) -> Iterator[Row]:
+        """Yield the tiles of an image that is much larger than those of training, fine to coarse."""
+        image = _vision.decode_image(row["image"])
+        for tile in _tiles.tiles(image.shape[0], image.shape[1], self.state.tile or self.state.frame):
+            x, y, width, height = tile
+            yield {"image": image[y : y + height, x : x + width], "place": (*tile, image.shape[1], image.shape[0])}
+
+    def merge(self, row: Row, found: Sequence[list[Detection]], parameters: Wire | None = None) -> list[Detection]:
+        """Return the objects of all tiles, each once."""
+        if len(found) == 1:
+            return found[0]
+        every = [one for tile in found for one in tile]
+        kept = _boxes.suppress(
+            np.array([[one.box.xmin, one.box.ymin, one.box.xmax, one.box.ymax] for one in every]).reshape(-1, 4),
+            np.array([one.score for one in every]),
+            np.array([one.label for one in every], dtype=object),
+            _tiles.SAME,
+            _tiles.PART,
+        )
+        return [every[number] for number in kept[: self.state.max_objects]]
+
     def encode(self, rows: Sequence[Row]) -> Batch:
-        """Return ``pixel_values`` (N, 3, H, W) float32 and ``size`` (N, 2) int64, the images' own height and width."""
+        """Return ``pixel_values`` (N, 3, H, W) float32 and ``size`` (N, 2) int64, the images' own height and width.
+
+        Tiles also have their ``place`` (N, 6) int64: x, y, width and height, and the whole image's width and height.
+        """
         images = [_vision.decode_image(row["image"]) for row in rows]
         framed = [_vision.letterbox(image, self.state.frame) for image in images]
         size = np.array([image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
         batch = {"pixel_values": _vision.to_pixels(framed, self.state.mean, self.state.std), "size": size}
+        if all("place" in row for row in rows):
+            batch["place"] = np.array([row["place"] for row in rows], dtype=np.int64).reshape(-1, 6)
         return batch | self._targets(rows, size)
 
     def forward(self, network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -127,12 +156,18 @@ class ObjectDetection(base.Task):
         )
 
     def decode(self, outputs: Batch, batch: Batch, parameters: Wire | None = None) -> list[list[Detection]]:
-        """Return each image's objects, best first, at least as sure as the threshold."""
+        """Return the objects of each image or tile, best first, at least as sure as the threshold; in a tile whole ones."""
         wanted = parameters if isinstance(parameters, DetectionParameters) else DetectionParameters()
         logits, distances, centerness = (np.asarray(outputs[name], dtype=np.float32) for name in self.outputs)
         scores = np.sqrt(_sigmoid(logits) * _sigmoid(centerness))
         return [
-            self._answer(scores[row], distances[row], (int(size[0]), int(size[1])), wanted.threshold)
+            self._answer(
+                scores[row],
+                distances[row],
+                (int(size[0]), int(size[1])),
+                wanted.threshold,
+                _tiles.Place(*batch["place"][row].tolist()) if "place" in batch else None,
+            )
             for row, size in enumerate(batch["size"])
         ]
 
@@ -183,7 +218,12 @@ class ObjectDetection(base.Task):
         return np.array(factors * 2, dtype=np.float32)
 
     def _answer(
-        self, scores: np.ndarray, distances: np.ndarray, size: tuple[int, int], threshold: float
+        self,
+        scores: np.ndarray,
+        distances: np.ndarray,
+        size: tuple[int, int],
+        threshold: float,
+        place: _tiles.Place | None,
     ) -> list[Detection]:
         points, strides = self.grid
         point, label = _boxes.best(scores, strides, threshold, CANDIDATES)
@@ -191,6 +231,9 @@ class ObjectDetection(base.Task):
         reach = distances[point] * strides[point, None]
         corners = np.concatenate([points[point] - reach[:, :2], points[point] + reach[:, 2:]], axis=1)
         corners = np.clip(corners / self._scale(size), 0, np.array([size[1], size[0]] * 2, dtype=np.float32))
+        if place is not None:
+            corners, whole = place.lift(corners, 1.0 / float(self._scale(size)[0]))
+            corners, sure, label = corners[whole], sure[whole], label[whole]
         kept = _boxes.suppress(corners, sure, label, NMS_OVERLAP)[: self.state.max_objects]
         return [
             Detection(

@@ -13,9 +13,10 @@ from bigray import metrics
 from bigray.errors import DataError, InvalidInput, RecipeError
 from bigray.models.base import build
 from bigray.recipe import Augmentation, Data, Model, Train
-from bigray.schemas import CONTRACTS, TranscriptionParameters
+from bigray.schemas import CONTRACTS, Transcript, TranscriptionParameters
 from bigray.tasks._speech import encode_wav
-from bigray.tasks.automatic_speech_recognition import MARGIN_FRAMES, STRIDE, TASK, normalise_text
+from bigray.tasks._transcription import normalise_text
+from bigray.tasks.automatic_speech_recognition import MARGIN_FRAMES, STRIDE, TASK
 
 DATA = Data(train="unused")
 SMALL = Model(options={"width": 32, "depth": 1, "kernel": 5, "dropout": 0.0}, input={"sample_rate": 8_000})
@@ -152,6 +153,10 @@ def _say(task: TASK, steps: str) -> tuple[dict[str, np.ndarray], dict[str, np.nd
     return {"logits": logits}, {"lengths": np.array([len(steps) * STRIDE])}
 
 
+def _answers(task: TASK, outputs: Any, batch: Any, parameters: Any = None) -> list[Transcript]:
+    return [task.merge({}, [one], parameters) for one in task.decode(outputs, batch, parameters)]
+
+
 @pytest.mark.parametrize(
     ("steps", "text"),
     [
@@ -167,7 +172,7 @@ def _say(task: TASK, steps: str) -> tuple[dict[str, np.ndarray], dict[str, np.nd
 )
 def test_greedy_decoding_merges_repeats_and_drops_blanks(steps: str, text: str) -> None:
     task = _task()
-    (answer,) = task.decode(*_say(task, steps))
+    (answer,) = _answers(task, *_say(task, steps))
     assert answer.text == text
     assert answer.chunks is None
 
@@ -175,8 +180,8 @@ def test_greedy_decoding_merges_repeats_and_drops_blanks(steps: str, text: str) 
 def test_words_carry_their_times() -> None:
     task = _task()
     quiet = "-" * (MARGIN_FRAMES // STRIDE)
-    (answer,) = task.decode(
-        *_say(task, quiet + "--oon- -of-f-" + quiet), TranscriptionParameters(return_timestamps=True)
+    (answer,) = _answers(
+        task, *_say(task, quiet + "--oon- -of-f-" + quiet), TranscriptionParameters(return_timestamps=True)
     )
     assert [chunk.text for chunk in answer.chunks or ()] == ["on", "off"]
     assert [chunk.timestamp for chunk in answer.chunks or ()] == [(0.04, 0.10), (0.16, 0.24)]
@@ -200,7 +205,7 @@ def test_a_closed_vocabulary_is_known_by_how_often_its_words_come() -> None:
 )
 def test_a_closed_vocabulary_hears_only_its_words(steps: str, text: str) -> None:
     task = _task("nine seven", vocabulary="closed")
-    (answer,) = task.decode(*_say(task, steps), TranscriptionParameters(return_timestamps=True))
+    (answer,) = _answers(task, *_say(task, steps), TranscriptionParameters(return_timestamps=True))
     assert answer.text == text
     assert " ".join(chunk.text for chunk in answer.chunks or ()) == text
 
@@ -209,12 +214,12 @@ def test_steps_past_the_end_are_not_read() -> None:
     task = _task()
     outputs, batch = _say(task, "on-off")
     batch["lengths"] = np.array([3])
-    assert task.decode(outputs, batch)[0].text == "on"
+    assert _answers(task, outputs, batch)[0].text == "on"
 
 
 def test_times_stay_within_the_sound() -> None:
     task = _task()
-    (answer,) = task.decode(*_say(task, "o--------n"), TranscriptionParameters(return_timestamps=True))
+    (answer,) = _answers(task, *_say(task, "o--------n"), TranscriptionParameters(return_timestamps=True))
     assert answer.chunks is not None
     assert answer.chunks[0].timestamp == (0.0, 0.12)
 
@@ -239,7 +244,7 @@ def test_error_rates(said: list[str], truth: list[str], wer: float, cer: float) 
 
 def test_score_compares_normalised_texts() -> None:
     task = _task()
-    answers = task.decode(*_say(task, "on of-f"))
+    answers = _answers(task, *_say(task, "on of-f"))
     assert task.score(answers, [{"text": "On, off!"}]) == {"wer": 0.0, "cer": 0.0, "word_accuracy": 1.0}
     assert task.primary.drop(dense=0.10, candidate=0.12) == pytest.approx(2.0)
 
@@ -267,7 +272,7 @@ def test_the_network_learns_made_up_words() -> None:
     encoded = task.encode(fresh)
     with torch.no_grad():
         outputs = task.forward(network.eval(), _tensors(encoded))
-    answers = task.decode({"logits": outputs["logits"].numpy()}, encoded)
+    answers = _answers(task, {"logits": outputs["logits"].numpy()}, encoded)
     assert task.score(answers, fresh)["wer"] <= 0.1
 
 

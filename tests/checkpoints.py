@@ -1,0 +1,103 @@
+"""Tiny checkpoints with random weights, written as transformers writes them, so that no test needs a hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+TEXTS = ("press one for sales", "press two for help", "your call is number three", "agent logged off")
+
+
+def save(network: Any, folder: Path) -> Path:
+    """Write a network's weights and configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    network.save_pretrained(folder)
+    return folder
+
+
+def byte_pairs(special: Iterable[str], texts: Iterable[str] = TEXTS) -> Tokenizer:
+    """A tokenizer of bytes and pairs of them, markers last."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=300, initial_alphabet=sorted(alphabet), show_progress=False)
+    )
+    tokenizer.add_special_tokens(list(special))
+    return tokenizer
+
+
+def whisper(folder: Path, *, languages: tuple[str, ...] = ()) -> Path:
+    """A Whisper of windows of 2 s; with languages a multilingual one."""
+    from transformers import PreTrainedTokenizerFast, WhisperConfig, WhisperForConditionalGeneration
+
+    marks = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{one}|>" for one in languages)]
+    marks += ["<|transcribe|>", "<|notimestamps|>", "<|0.00|>", "<|0.02|>"]
+    tokenizer = byte_pairs(marks)
+    end = tokenizer.token_to_id("<|endoftext|>")
+    torch.manual_seed(0)
+    config = WhisperConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        num_mel_bins=16,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        max_source_positions=100,
+        max_target_positions=24,
+        eos_token_id=end,
+        bos_token_id=end,
+        pad_token_id=end,
+        decoder_start_token_id=end + 1,
+        begin_suppress_tokens=[],
+        suppress_tokens=[],
+    )
+    network = WhisperForConditionalGeneration(config)
+    # weights of the usual size answer the end at once
+    for parameter in network.model.decoder.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.3
+    network.generation_config.is_multilingual = bool(languages)
+    network.generation_config.suppress_tokens = [5, 6]
+    network.generation_config.begin_suppress_tokens = [end]
+    save(network, folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|endoftext|>").save_pretrained(folder)
+    return folder
+
+
+def wav2vec2(folder: Path, *, blank: int = 0, norm: str = "group") -> Path:
+    """A Wav2Vec2ForCTC over capital letters."""
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    tokens = ["<s>", "</s>", "<unk>", "|", *"'ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    tokens.insert(blank, "<pad>")
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        vocab_size=len(tokens),
+        pad_token_id=blank,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8, 8),
+        conv_kernel=(10, 3),
+        conv_stride=(80, 4),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        feat_extract_norm=norm,
+        mask_time_prob=0.0,
+        layerdrop=0.0,
+    )
+    save(Wav2Vec2ForCTC(config), folder)
+    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"sampling_rate": 16_000, "do_normalize": True}))
+    return folder
