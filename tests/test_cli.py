@@ -338,3 +338,15 @@ def test_keys(run: Run, tmp_path: Path) -> None:
 def test_opening_a_service_to_others_is_refused(run: Run, artifact: Path) -> None:
     code, _, told = run("deploy", str(artifact), "--name", "a", "--host", "0.0.0.0", "--no-auth")
     assert (code, "--insecure" in told) == (2, True)
+
+
+def test_a_mistaken_share_is_named(run: Run, tmp_path: Path) -> None:
+    from bigray.cli.deploy import _try
+    from bigray.errors import UserError
+
+    with pytest.raises(UserError, match="10%"):
+        _try(tmp_path, "reviews", None, "some", False, 0.95, 1.5, 200, 30.0)
+    for verb in ("promote", "rollback"):
+        code, _, err = run(verb)
+        assert code == 2
+        assert "NAME" in err

@@ -33,12 +33,12 @@ def command(
                 one["id"],
                 one["task"],
                 one["engine"],
-                one.get("version", "-"),
                 "ready" if client.health(one["id"]) else "not ready",
+                one.get("version", "-"),
             )
             for one in models
         ]
-    _show.table([("model", "task", "engine", "version", "state"), *rows])
+    _show.table([("model", "task", "engine", "state", "version"), *rows])
     print(f"{len(rows)} model(s) at {url}")
 
 
