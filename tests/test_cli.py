@@ -307,9 +307,9 @@ def test_predict_asks_a_service(run: Run, service: str, tmp_path: Path) -> None:
 def test_status_lists_models(run: Run, service: str) -> None:
     code, out, err = run("status", "--url", service)
     assert (code, err) == (0, "")
-    assert re.search(r"reviews\s+text_classification\s+openvino\s+\S+\s+ready", out)
-    assert re.search(r"digits\s+image_classification\s+onnxruntime\s+\S+\s+not ready", out)
-    assert re.search(r"idle\s+translation\s+openvino\s+\S+\s+asleep", out)
+    assert re.search(r"reviews\s+text_classification\s+openvino\s+ready", out)
+    assert re.search(r"digits\s+image_classification\s+onnxruntime\s+not ready", out)
+    assert re.search(r"idle\s+translation\s+openvino\s+asleep", out)
 
 
 def test_an_input_of_several_fields_is_json() -> None:
@@ -387,3 +387,15 @@ def test_capacity_keeps_the_p95_of_the_recipe(run: Run, artifact: Path, tmp_path
     code, _, err = run("capacity", str(folder), "--rps", "10", "--p95-ms", "3")
     assert code == 2
     assert "One inference takes 4 ms" in err
+
+
+def test_a_mistaken_share_is_named(run: Run, tmp_path: Path) -> None:
+    from bigray.cli.deploy import _try
+    from bigray.errors import UserError
+
+    with pytest.raises(UserError, match="10%"):
+        _try(tmp_path, "reviews", None, "some", False, 0.95, 1.5, 200, 30.0)
+    for verb in ("promote", "rollback"):
+        code, _, err = run(verb)
+        assert code == 2
+        assert "NAME" in err

@@ -31,8 +31,8 @@ def command(
             _versions(client.describe(name))
             return
         models = client.models()
-        rows = [(one["id"], one["task"], one["engine"], one.get("version", "-"), _state(client, one)) for one in models]
-    _show.table([("model", "task", "engine", "version", "state"), *rows])
+        rows = [(one["id"], one["task"], one["engine"], _state(client, one), one.get("version", "-")) for one in models]
+    _show.table([("model", "task", "engine", "state", "version"), *rows])
     print(f"{len(rows)} model(s) at {url}")
 
 
