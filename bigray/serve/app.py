@@ -1,10 +1,11 @@
-"""Ray Serve applications: one per model at ``/models/NAME``, and the list of models at ``/``.
+"""Ray Serve applications: one per model at ``/models/NAME``, and the console and the list of models at ``/``.
 
 ``build`` is what a Serve YAML names as ``import_path: bigray.serve.app:build``. HTTP, batching and engine stand in ONE
 deployment: each hop between deployments costs more than a small model does. This file has no postponed annotations,
 because Serve looks for the type of the builder's argument.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ray import serve
 from ray.serve import metrics
 from ray.serve.config import BackpressureConfig
+from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,12 +23,11 @@ from bigray.artifact import Artifact
 from bigray.errors import RecipeError
 from bigray.recipe import Name, Serve
 from bigray.schemas import Wire
-from bigray.serve import loopback, scaling
+from bigray.serve import live, loopback, scaling
 from bigray.serve.batcher import Answers
 from bigray.serve.canary import Rows
-from bigray.serve.index import Index
+from bigray.serve.index import APPLICATION, Index
 from bigray.serve.link import Link
-from bigray.serve.observe import PrometheusMeter
 from bigray.serve.replica import Replica
 
 RETRY_AFTER_S = 1
@@ -47,19 +48,27 @@ class ServeArgs(BaseModel):
 
 
 class IndexArgs(BaseModel):
-    """Arguments of `index` in a Serve YAML: none."""
+    """Arguments of `index` in a Serve YAML."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    runs: str | None = None
+    """Folder of runs for the console to show; by default ``BIGRAY_RUNS``, or ``runs`` where the index starts."""
 
 
-@serve.deployment
+# the edge writes a log of requests that says more, see `bigray.serve.edge`
+@serve.deployment(logging_config={"enable_access_log": False})
 class Model:
     """One replica of one model."""
 
     def __init__(self, artifact: str, name: str, settings: dict[str, Any]) -> None:
         loopback.keep()
-        meter = PrometheusMeter(name, metrics)
+        window = live.Window()
+        meter = live.WatchedMeter(name, metrics, window)
         self._replica = Replica.open(artifact, name, Serve.model_validate(settings), meter)
+        self._live = live.Reporter(window, self._tell)
+        self._name = name
+        self._index: DeploymentHandle | None = None
         self._origin = artifact, settings
         self._link = Link(self._replica)
 
@@ -83,8 +92,15 @@ class Model:
         return self._replica.version, *self._origin, self._replica.manifest.name
 
     async def check_health(self) -> None:
-        """Raise when the model does not infer any more; Serve then replaces this replica."""
+        """Raise when the model does not infer any more; Serve then replaces this replica. Asked before all requests."""
+        self._live.start()
         await self._replica.check_health()
+
+    async def _tell(self, replica: str, told: dict[str, Any]) -> None:
+        # the look-up asks Serve's controller, and waits for the answer
+        index: Any = self._index or await asyncio.to_thread(serve.get_app_handle, APPLICATION)
+        self._index = index
+        await index.hear.remote(self._name, replica, told)
 
 
 def build(args: ServeArgs) -> serve.Application:
@@ -102,9 +118,9 @@ def build(args: ServeArgs) -> serve.Application:
 
 
 def index(args: IndexArgs) -> serve.Application:
-    """Return the application that lists the models; its route_prefix is ``/``."""
+    """Return the application of the console and the list of models; its route_prefix is ``/``."""
     application: serve.Application = (
-        serve.deployment(Index).options(name="index", ray_actor_options={"num_cpus": 0}).bind()
+        serve.deployment(Index).options(name="index", ray_actor_options={"num_cpus": 0}).bind(args.runs)
     )
     return application
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import time
 import typing
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from bigray.errors import NotFound, RecipeError, ServiceError
 from bigray.recipe import Serve
 from bigray.serve import link, rollouts
 from bigray.serve.app import IndexArgs, ServeArgs, build, index
-from bigray.serve.index import APPLICATION
+from bigray.serve.index import APPLICATION, RUNS
 from bigray.serve.listen import LOCAL, Listen
 from bigray.serve.versions import keep, version_of
 
@@ -75,7 +76,8 @@ def deploy_all(
         targets.append(serve.RunTarget(application, name, f"/models/{name}"))
     start(address=address, listen=listen)
     if APPLICATION not in serve.status().applications:
-        targets.append(serve.RunTarget(index(IndexArgs()), APPLICATION, "/"))
+        runs = Path(os.environ.get(RUNS, "runs")).resolve()  # seen from here: replicas start in folders of their own
+        targets.append(serve.RunTarget(index(IndexArgs(runs=str(runs))), APPLICATION, "/"))
     if link.APPLICATION not in serve.status().applications:
         targets.append(rollouts.target(httpx.URL(base_url()).port or 80))
     try:

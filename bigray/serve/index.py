@@ -1,16 +1,21 @@
-"""What stands at ``/``: the list of models, for people, for programs, and for clients that look for one by task.
+"""What stands at ``/``: the console for people, and lists for programs and for clients that look for a model by task.
 
 ::
 
-    GET /          names and addresses
+    GET /          names and addresses; to browsers the console, with its files below /console/
     GET /models    {"object": "list", "data": [{"id", "object", "task", "engine", "status", "url", "canary", ...}]}
+    GET /live      requests, times and failures of the last minute, per model
+    GET /runs      training runs: state, stage, epochs
     GET /healthz   200
 
 Every other path is answered 404 in the dialect it belongs to, a problem document where it belongs to none.
 """
 
 import asyncio
+import math
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -18,22 +23,27 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bigray.errors import BigrayError, MethodNotAllowed, NotFound, ServiceError
-from bigray.serve import doors, link, loopback
+from bigray.runs import Runs
+from bigray.serve import doors, link, live, loopback, pages
 from bigray.serve.problems import problem_response, request_id
 
 CACHE_S = 1.0
 """Age at which the list is asked for again."""
 APPLICATION = "_index"
 """Name of the application; no model can be called so."""
+RUNS = "BIGRAY_RUNS"
+"""Environment variable: folder of runs to show."""
 _KEPT = ("task", "engine", "steps", "labels", "version", "created")
 _ASK_TIMEOUT_S = 3.0
 
 
 class Index:
-    """Lists the models that run."""
+    """Lists the models that run, and what else the console shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, runs: str | None = None) -> None:
         loopback.keep()
+        self._runs = Runs(Path(runs or os.environ.get(RUNS, "runs")))
+        self._board = live.Board()
         self._models: list[dict[str, Any]] = []
         self._read_at = -CACHE_S
         self._known: dict[tuple[str, float], dict[str, Any]] = {}
@@ -56,8 +66,11 @@ class Index:
         return response
 
     async def _route(self, request: Request) -> Response:
+        accept = request.headers.getlist("accept")
+        if (name := pages.name_of(request.method, request.url.path, accept)) is not None:
+            return pages.answer(name, request.headers.get("if-none-match"))
         path = request.url.path.rstrip("/")
-        if path not in {"", "/models", "/healthz"}:
+        if path not in {"", "/models", "/live", "/runs", "/healthz"}:
             if path.startswith("/models/"):
                 raise NotFound("There is no model of this name. GET /models lists them.")
             raise NotFound("There is no such path. GET / says what there is.")
@@ -65,10 +78,20 @@ class Index:
             raise MethodNotAllowed("Use GET here, and POST at the address of a model.")
         if path == "/healthz":
             return JSONResponse({"status": "ok"})
+        if path == "/runs":
+            found = await asyncio.to_thread(self._runs.read)
+            return JSONResponse({"object": "list", "data": [_finite(run.model_dump(mode="json")) for run in found]})
         models = await self._list()
+        if path == "/live":
+            numbers = self._board.summary(model["id"] for model in models)
+            return JSONResponse({"window_s": live.WINDOW_S, "models": numbers})
         if path == "/models":
             return JSONResponse({"object": "list", "data": models})
         return JSONResponse({"service": "bigray", "models": {model["id"]: model["url"] for model in models}})
+
+    async def hear(self, model: str, replica: str, told: dict[str, Any]) -> None:
+        """Take the numbers of a replica; see `bigray.serve.live`."""
+        self._board.hear(model, replica, told)
 
     async def _list(self) -> list[dict[str, Any]]:
         async with self._lock:
@@ -121,3 +144,12 @@ def _wanted(app: Any) -> int:
         for state, count in deployment.replica_states.items()
         if str(getattr(state, "value", state)) != "STOPPING"
     )
+
+
+def _finite(value: Any) -> Any:
+    """Return plain data with None for what JSON has no number for: a loss that ran away."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
