@@ -18,6 +18,7 @@ from ray.serve.exceptions import RayServeException
 
 from bigray.artifact import Artifact
 from bigray.errors import BigrayError, ServiceError
+from bigray.serve import loopback
 from bigray.serve.app import ServeArgs, build
 from bigray.serve.canary import Plan, Window
 from bigray.serve.link import APPLICATION, DEPLOYMENT
@@ -37,6 +38,7 @@ class Rollouts:
     """The steward, as Serve runs it."""
 
     def __init__(self, port: int) -> None:
+        loopback.keep()
         self._steward = Steward(Store(state_folder(port)), ServeHands())
         self._looking: asyncio.Task[None] | None = None
 
