@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.bigray-installed
 
-.PHONY: help install demo test check test-all bench clean
+.PHONY: help install demo tour test check test-all bench clean
 
 help:
 	@echo "make install    .venv with bigray and everything its tests and demo need (a few minutes, once)"
 	@echo "make demo       train, compress, verify, serve and call three models on this machine"
+	@echo "make tour       every task from data to endpoint, on small data (minutes)"
 	@echo "make test       all tests but those that take minutes each"
 	@echo "make check      format, lint, types and the fast tests"
 	@echo "make test-all   every test"
@@ -27,6 +28,9 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	$(BIN)/bigray demo
+
+tour: $(STAMP)
+	$(BIN)/python -m benchmarks.tasks --only tour
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"

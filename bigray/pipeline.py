@@ -7,26 +7,29 @@ on where it stopped, and a run with another budget does not train again::
       train-<digest>/     checkpoints; dense/ is the dense model as an artifact
       search-<digest>/    one folder per candidate
       artifact/           the model handed out (only after it was verified)
-      results.json, report.html, recipe.yaml
+      samples/            answers to unseen rows, where they are files
+      results.json, report.html, recipe.yaml, progress.json
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigray import plugins, runs
+from bigray import front, plugins, runs
 from bigray import recipe as recipes
 from bigray.artifact import MANIFEST, Artifact, Manifest, create, now, write_atomically
 from bigray.errors import NothingQualified, RecipeError
 from bigray.recipe import Recipe
-from bigray.results import Estimate, Results, Trial, Variant, Verdict
+from bigray.results import Estimate, Results, Sample, Trial, Variant, Verdict
+from bigray.schemas import CONTRACTS
 from bigray.tasks.base import Row, Task
 
 if TYPE_CHECKING:
@@ -120,23 +123,21 @@ def run(recipe: Recipe, listen: Listen | None = None, *, until: str = "search", 
     this.directory.mkdir(parents=True, exist_ok=True)
     write_atomically(this.directory / "recipe.yaml", recipes.dump(recipe))
     with runs.recording(this.directory, recipe, task_class(recipe).primary, this.listen) as this.listen:
-        results = _on_cluster(this, until, dashboard)
+        with _on_cluster(this, dashboard):
+            results = _stages(this, until)
         if results.verdict is not None and not (results.verdict.qualified or results.verdict.forced):
             raise NothingQualified(f"{results.verdict.reason} Report: {this.directory / 'report.html'}.")
     return results
 
 
-def _on_cluster(this: Run, until: str, dashboard: bool) -> Results:
+@contextmanager
+def _on_cluster(this: Run, dashboard: bool) -> Iterator[None]:
     from bigray.cluster import cluster
 
-    with this.stage("cluster"):
-        context = cluster(dashboard=dashboard)
-        address = context.__enter__()
-    this.listen({"stage": "cluster", "dashboard": address})
-    try:
-        return _stages(this, until)
-    finally:
-        context.__exit__(None, None, None)
+    with ExitStack() as stack:
+        with this.stage("cluster"):
+            this.listen({"stage": "cluster", "dashboard": stack.enter_context(cluster(dashboard=dashboard))})
+        yield
 
 
 def _stages(this: Run, until: str) -> Results:
@@ -172,10 +173,21 @@ def _stages(this: Run, until: str) -> Results:
         results = _dense_only(this, results, dense, test)
     else:
         results = _search(this, results, dense, splits, test)
-    results = results.model_copy(update={"seconds": this.seconds})
+    results = results.model_copy(update={"seconds": this.seconds, "samples": _samples(this, results, test)})
     results.save(this.directory / "results.json")
     report.write(results, this.directory / "report.html")
     return results
+
+
+def _samples(this: Run, results: Results, test: list[Row]) -> list[Sample]:
+    from bigray import listening
+
+    answers_are_files = CONTRACTS[results.task].file is not None
+    return (
+        listening.write(this.directory / results.artifact, test, this.directory)
+        if results.artifact and answers_are_files
+        else []
+    )
 
 
 def _train(this: Run, splits: Any, sample: list[Row]) -> tuple[Artifact, list[dict[str, Any]]]:
@@ -210,7 +222,7 @@ def _train(this: Run, splits: Any, sample: list[Row]) -> tuple[Artifact, list[di
 
 
 def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: list[Row]) -> Results:
-    from bigray.compress import objective, search, space
+    from bigray.compress import objective, search, sensitivity, space
     from bigray.compress.candidate import Job
     from bigray.compress.plan import Plan
     from bigray.data import sources
@@ -240,6 +252,10 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     plans = space.build(settings, predictor.task)
     for sentence in plans.left_out:
         this.listen({"stage": "search", "left_out": sentence})
+    with this.stage("sensitivity"):
+        costs = search.sensitivities(job, plans)
+    plans = plans.sparing(sensitivity.dearest(costs))
+    results = results.model_copy(update={"sensitivity": costs})
     with this.stage("search"):
         trials = search.search(job, plans, lambda state: this.listen({"stage": "search", **state}))
     verdict: Verdict | None = None
@@ -307,10 +323,6 @@ def _dense_only(this: Run, results: Results, dense: Artifact, test: list[Row]) -
 
 
 def _hand_out(this: Run, dense: Artifact, model: Path, before: Variant, after: Variant, results: Results) -> None:
-    import shutil
-
-    from bigray import front
-
     manifest = _manifest(this, dense.manifest.architecture, after.engine).model_copy(
         update={
             "steps": after.steps,

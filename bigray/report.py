@@ -6,6 +6,7 @@ inline SVG with a title per mark, and each has its numbers in a table below it.
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,18 +17,25 @@ import yaml
 
 from bigray import charts, front
 from bigray.artifact import write_atomically
-from bigray.results import Estimate, Latency, Results, Trial, Variant
+from bigray.results import Estimate, Latency, Results, Sample, Trial, Variant
 
-METRIC_NAMES = {"map": "mAP", "map_50": "mAP at IoU 0.5", "wer": "word error rate", "cer": "character error rate"}
+METRIC_NAMES = {
+    "map": "mAP",
+    "map_50": "mAP at IoU 0.5",
+    "wer": "word error rate",
+    "cer": "character error rate",
+    "mcd": "mel-cepstral distance (dB)",
+    "mel_distance": "distance of spectrograms (dB)",
+}
 
 
 def write(results: Results, path: Path) -> None:
     """Write the report as one self-contained HTML file."""
-    write_atomically(path, render(results))
+    write_atomically(path, render(results, path.parent))
 
 
-def render(results: Results) -> str:
-    """Return the report as HTML."""
+def render(results: Results, folder: Path | None = None) -> str:
+    """Return the report as HTML; samples are read from ``folder`` and become part of it."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -57,6 +65,7 @@ def render(results: Results) -> str:
         interval=_interval(results),
         speeds=_speeds(results),
         metrics=_metric_names(results),
+        samples=[] if folder is None else [_heard(sample, folder) for sample in results.samples],
         recipe=yaml.safe_dump(results.recipe, sort_keys=False, allow_unicode=True) if results.recipe else "",
         canvas={key: getattr(charts, key.upper()) for key in ("width", "height", "left", "right", "top", "bottom")},
     )
@@ -75,6 +84,12 @@ def headline(results: Results) -> str:
     if verdict.forced:
         change += ", handed out because the recipe forced it"
     return f"{_number(verdict.speedup)} times faster, {metric_name(results.metric)} {_direction(change, results)}"
+
+
+def _heard(sample: Sample, folder: Path) -> dict[str, str]:
+    files = {"answer": sample.file, "truth": sample.truth}
+    heard = {name: base64.b64encode((folder / file).read_bytes()).decode() for name, file in files.items()}
+    return {"input": sample.input, **{name: f"data:{sample.media_type};base64,{data}" for name, data in heard.items()}}
 
 
 def metric_name(name: str) -> str:

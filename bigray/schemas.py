@@ -7,12 +7,26 @@ this file; it imports neither torch nor ray.
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, WithJsonSchema
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _from_base64(value: Any) -> Any:
+    return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+
+
+File = Annotated[
+    bytes,
+    BeforeValidator(_from_base64),
+    PlainSerializer(lambda data: base64.b64encode(data).decode(), return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+"""The bytes of a file; base64 in JSON."""
 
 
 class Wire(BaseModel):
@@ -91,6 +105,15 @@ class Transcript(Wire):
     text: str
     chunks: list[Chunk] | None = None
     """Present when ``return_timestamps`` was asked for."""
+
+
+class Speech(Wire):
+    """A text, spoken."""
+
+    audio: File
+    """A WAV file, 16 bits, mono."""
+    sampling_rate: int
+    """Samples per second."""
 
 
 class Recognition(Wire):
@@ -173,6 +196,15 @@ class TranscriptionParameters(Wire):
     """Also return when each word was said."""
 
 
+class SpeechParameters(Wire):
+    """Settings of text to speech."""
+
+    speed: Finite | None = Field(None, ge=0.25, le=4)
+    """How many times faster than the voice speaks by itself."""
+    vocoder_rounds: int | None = Field(None, ge=0, le=500)
+    """Rounds of Griffin-Lim, where the model has no vocoder of its own; fewer are quicker and sound rougher."""
+
+
 class RecognitionParameters(Wire):
     """Settings of speaker and face recognition. Without any, the answer is the embedding alone."""
 
@@ -202,6 +234,8 @@ class Contract:
     """Whether the answer to a single input stands in a list of one, as the Hugging Face clients read it."""
     input: type[Wire] | None = None
     """Form of an input of several fields, all of the kind ``field``; each is a field of the row."""
+    file: tuple[str, str] | None = None
+    """Where an answer is a file: the field of the output that holds its bytes, and their media type."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -225,6 +259,7 @@ CONTRACTS: dict[str, Contract] = {
         Contract("image_classification", "image", ClassificationParameters, TypeAdapter(list[Label])),
         Contract("object_detection", "image", DetectionParameters, TypeAdapter(list[Detection])),
         Contract("automatic_speech_recognition", "audio", TranscriptionParameters, TypeAdapter(Transcript)),
+        Contract("text_to_speech", "text", SpeechParameters, TypeAdapter(Speech), file=("audio", "audio/wav")),
         Contract("speaker_recognition", "audio", RecognitionParameters, TypeAdapter(Recognition)),
         Contract("face_recognition", "image", RecognitionParameters, TypeAdapter(Recognition)),
     )

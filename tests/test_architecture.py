@@ -21,14 +21,14 @@ MAX_LINES = 400
 
 FLOORS = (
     {"errors", "charts"},
-    {"plugins", "schemas", "strict_yaml", "recipe_problems", "head", "polling"},
-    {"recipe", "recipes", "metrics"},
+    {"plugins", "schemas", "strict_yaml", "recipe_problems", "head", "polling", "capacity"},
+    {"recipe", "recipes", "samples", "metrics"},
     {"models"},
     {"artifact", "engines", "tasks"},
     {"results", "predictor", "data"},
-    {"evaluate", "measure", "front", "runs"},
+    {"evaluate", "measure", "listening", "front", "runs"},
     {"train", "compress", "serve"},
-    {"report", "bundle", "cluster", "inventory", "probe", "progress", "client", "capacity"},
+    {"report", "bundle", "cluster", "inventory", "probe", "progress", "client", "background"},
     {"pipeline", "jobs"},
     {"demo"},
     {"cli"},
@@ -46,6 +46,7 @@ NARROW = {
 """Those that may import less than their floor allows."""
 
 RAY = {
+    "bigray.background",
     "bigray.cluster",
     "bigray.compress.proposer",
     "bigray.compress.search",
@@ -69,6 +70,7 @@ PLUGINS = {
         "speaker_recognition",
         "summarization",
         "text_classification",
+        "text_to_speech",
         "translation",
     ),
     "bigray.engines": ("onnxruntime", "openvino", "torch_eager"),
@@ -84,7 +86,7 @@ PLUGINS = {
         "quantize_weight_only",
         "trim_vocabulary",
     ),
-    "bigray.models": ("cnn", "detector", "ffnn", "rnn", "transformer"),
+    "bigray.models": ("cnn", "detector", "fastspeech", "ffnn", "lenet", "rnn", "transformer"),
     "bigray.data.augment": (
         "add_noise",
         "add_silence",
@@ -103,7 +105,15 @@ PLUGINS = {
         "swap_words",
     ),
     "bigray.serve.dialects": ("huggingface", "openai", "openinference"),
-    "bigray.data.catalogue": ("digits", "faces", "rated_sentences", "shapes", "spoken_words", "voices"),
+    "bigray.data.catalogue": (
+        "announcements",
+        "digits",
+        "faces",
+        "rated_sentences",
+        "shapes",
+        "spoken_words",
+        "voices",
+    ),
 }
 """Names that stand in recipes and artifacts. Adding one is fine; renaming or removing one breaks files of users."""
 

@@ -20,7 +20,6 @@ from bigray.data import augment, formats, split
 from bigray.data.readers.base import Reader, Request, Role, Row
 from bigray.errors import DataError
 from bigray.recipe import Data
-from bigray.schemas import CONTRACTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,8 +119,7 @@ def _requests(data: Data, task: type[Task], role: Role) -> Iterator[tuple[Reader
 
 
 def _media(task: type[Task]) -> str | None:
-    name = CONTRACTS[task.name].field
-    return name if name in ("image", "audio") else None
+    return next((name for name in task.fields if name in ("image", "audio")), None)
 
 
 def _read(data: Data, task: type[Task], role: Role) -> pa.Table | None:

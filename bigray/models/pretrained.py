@@ -81,6 +81,39 @@ def describe(auto_class: str, model: Model) -> Architecture:
     return Architecture(source="transformers", name=auto_class, options=config, weights=model.weights or model.name)
 
 
+def vits(model: Model) -> dict[str, Any]:
+    """Return ``config``, ``characters`` (in order of their numbers), ``normalize`` and ``add_blank`` of a VITS checkpoint.
+
+    Raises:
+        RecipeError: Another kind of checkpoint, or one that reads phonemes.
+        ModelNotFound: The checkpoint cannot be had.
+    """
+    from transformers import AutoTokenizer
+
+    require_name(model)
+    config = configuration(model.name)
+    if config.get("model_type") != "vits":
+        raise RecipeError(
+            f"model.name: {model.name!r} is a checkpoint of kind {config.get('model_type')!r}; text_to_speech takes VITS.",
+            pointer="model.name",
+        )
+    loaded = _reach(model.name, lambda place: AutoTokenizer.from_pretrained(place, trust_remote_code=False))
+    if loaded.phonemize or loaded.is_uroman:
+        raise RecipeError(
+            f"model.name: {model.name!r} reads {'phonemes' if loaded.phonemize else 'romanised text'}, which needs a "
+            "program that bigray does not have. Choose a checkpoint that reads letters, e.g. facebook/mms-tts-eng.",
+            pointer="model.name",
+        )
+    special = {loaded.unk_token}
+    names = sorted(loaded.encoder, key=loaded.encoder.get)
+    return {
+        "config": config,
+        "characters": tuple("" if name in special or len(name) != 1 else name for name in names),
+        "normalize": bool(loaded.normalize),
+        "add_blank": bool(loaded.add_blank),
+    }
+
+
 def require_name(model: Model) -> None:
     """Raise `RecipeError` when the recipe names no checkpoint."""
     if model.name == "auto":

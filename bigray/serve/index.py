@@ -3,7 +3,7 @@
 ::
 
     GET /          names and addresses; to browsers the console, with its files below /console/
-    GET /models    {"object": "list", "data": [{"id", "object", "task", "engine", "status", "url", ...}]}
+    GET /models    {"object": "list", "data": [{"id", "object", "task", "engine", "status", "url", "canary", ...}]}
     GET /live      requests, times and failures of the last minute, per model
     GET /runs      training runs: state, stage, epochs
     GET /healthz   200
@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 
 from bigray.errors import BigrayError, MethodNotAllowed, NotFound, ServiceError
 from bigray.runs import Runs
-from bigray.serve import doors, live, pages
+from bigray.serve import doors, link, live, loopback, pages
 from bigray.serve.problems import problem_response, request_id
 
 CACHE_S = 1.0
@@ -41,6 +41,7 @@ class Index:
     """Lists the models that run, and what else the console shows."""
 
     def __init__(self, runs: str | None = None) -> None:
+        loopback.keep()
         self._runs = Runs(Path(runs or os.environ.get(RUNS, "runs")))
         self._board = live.Board()
         self._models: list[dict[str, Any]] = []
@@ -98,8 +99,19 @@ class Index:
                 status = await asyncio.to_thread(serve.status)
                 own = {name: app for name, app in status.applications.items() if not name.startswith("_")}
                 self._models = [await self._describe(name, app) for name, app in sorted(own.items())]
+                if link.APPLICATION in status.applications:
+                    trials = await self._canaries()
+                    self._models = [one | trials.get(one["id"], {}) for one in self._models]
                 self._read_at = time.monotonic()
             return self._models
+
+    async def _canaries(self) -> dict[str, dict[str, Any]]:
+        try:
+            asked = serve.get_deployment_handle(link.DEPLOYMENT, link.APPLICATION, _check_exists=False)
+            told = await asyncio.wait_for(asked.canaries.remote(), _ASK_TIMEOUT_S)
+            return {name: {"canary": one} for name, one in told.items()}
+        except Exception:  # the list is whole without them
+            return {}
 
     async def _describe(self, name: str, app: Any) -> dict[str, Any]:
         key = (name, app.last_deployed_time_s)

@@ -11,7 +11,6 @@ order, so nothing is lost or said twice at a seam. Sizes: as in `bigray.models.t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -30,6 +29,7 @@ from bigray.tasks._text import (
     check_text,
     pad,
     plain,
+    sentence_places,
     token_ids,
     train_subwords,
 )
@@ -51,7 +51,6 @@ INPUT: dict[str, Any] = {
     "vocabulary_size": 8000,
 }
 """Settings of ``model.input``; see `SequenceToSequence.State`."""
-SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u3002])[\"')\]\u201d\u2019]*\s+|\n+")
 
 
 class SequenceToSequence(TokenTask):
@@ -150,13 +149,14 @@ class SequenceToSequence(TokenTask):
     def split(self, row: Row, parameters: Wire | None = None) -> Iterator[Row]:
         """Yield the pieces of a text: rows that hold their ``tokens``, cut at ends of sentences where possible."""
         room = self._room
-        whole = self._tokens(check_text(row["text"]))
+        text = check_text(row["text"])
+        whole = self._tokens(text)
         if len(whole) <= room or _wanted(parameters).truncation not in (None, "do_not_truncate"):
             yield {"tokens": whole[:room]}
             return
         piece: list[int] = []
-        for sentence in filter(str.strip, SENTENCE_END.split(check_text(row["text"]))):
-            tokens = self._tokens(sentence)
+        for place in sentence_places(text):
+            tokens = self._tokens(text[slice(*place)])
             if piece and len(piece) + len(tokens) > room:
                 yield {"tokens": piece}
                 piece = []

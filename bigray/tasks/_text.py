@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ MAX_CHARACTERS = 100_000
 """Longest text accepted, counted after Unicode normalisation (NFC)."""
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 TOKENIZER_FILE = "tokenizer.json"
+SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u3002])(?P<closing>[\"')\]\u201d\u2019]*)\s+|\n+")
 
 
 def check_text(value: object, pointer: str = "/inputs") -> str:
@@ -60,6 +62,19 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 8000, special: 
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+def sentence_places(text: str) -> list[tuple[int, int]]:
+    """Return where each sentence begins and ends, in characters; paragraphs end sentences, and blanks are in none."""
+    ends = list(SENTENCE_END.finditer(text))
+    starts = [0, *(end.end() for end in ends)]
+    stops = [*(max(end.start(), end.end("closing")) for end in ends), len(text)]
+    pieces = [(start, text[start:stop]) for start, stop in zip(starts, stops, strict=True)]
+    return [
+        (start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip()))
+        for start, piece in pieces
+        if piece.strip()
+    ]
 
 
 def windows(count: int, size: int, overlap: int) -> list[tuple[int, int]]:

@@ -1,8 +1,8 @@
 """Image classification: an image in, a score for each label out.
 
 Networks: any transformers image classifier (ViT, ResNet, ...) by hub name, package or local folder; torchvision's
-classifiers by name (``resnet18``, ``mobilenet_v2``, ``efficientnet_b0``, ...); or bigray's own residual ``cnn``. Images are
-resized to a square, without regard to their aspect. Wire form:
+classifiers by name (``resnet18``, ``mobilenet_v2``, ``efficientnet_b0``, ...); or bigray's own residual ``cnn`` or classic
+``lenet``. Images are resized to a square, without regard to their aspect. Wire form:
 https://huggingface.co/docs/inference-providers/tasks/image-classification.
 """
 
@@ -94,7 +94,7 @@ class ImageClassification(base.Task):
             options = {**model.options, "num_classes": classes}
             return Architecture(source="torchvision", name=model.name, options=options, weights=model.weights)
         dims = {"kind": "image", "image_size": self.state.image_size, "classes": classes}
-        return own_architecture(model, dims, default="cnn", known=("cnn",), task=self.name)
+        return own_architecture(model, dims, default="cnn", known=("cnn", "lenet"), task=self.name)
 
     def encode(self, rows: Sequence[Row]) -> Batch:
         """Return ``pixel_values`` (N, 3, S, S) float32."""

@@ -1,17 +1,23 @@
-"""Summarization: a long text in, a short one with what matters out, in words of its own.
+"""Summarization: a long text in, a short one with what matters out.
 
-See `_seq2seq` for networks and training. A text longer than the window is summarized piece by piece, and the summaries
-follow one another. Good summaries of open domains need a pretrained network (T5, BART); bigray's own, trained from
-nothing, is for narrow ones. Wire form: https://huggingface.co/docs/inference-providers/tasks/summarization.
+With an encoder-decoder of transformers (T5, BART) or bigray's own ``transformer``, in words of its own: see `_seq2seq`. A
+text longer than the window is summarized piece by piece, and the summaries follow one another. With an encoder of
+transformers (BERT, MiniLM), in the text's own best sentences: see `_extract`. Good summaries of open domains in own words
+need a pretrained encoder-decoder; a few thousand rows are enough to pick sentences. Wire form:
+https://huggingface.co/docs/inference-providers/tasks/summarization.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from bigray import metrics
+from bigray.recipe import Data, Model
 from bigray.schemas import Summary, Wire
+from bigray.tasks._extract import Extractive
 from bigray.tasks._seq2seq import INPUT, SequenceToSequence
 from bigray.tasks.base import Metric, Row
 
@@ -28,6 +34,23 @@ class Summarization(SequenceToSequence):
         "train": {"batch_size": 16, "label_smoothing": 0.1, "epochs": 10},
         "compress": {"methods": ["quantize_dynamic", "bfloat16"]},
     }
+
+    @classmethod
+    def prepare(cls, data: Data, model: Model, rows: Sequence[Row]) -> Self:
+        """Prepare to write summaries, or, with a network that has no decoder, to pick sentences."""
+        if model.source == "transformers" and model.name != "auto":
+            from bigray.models import pretrained
+
+            if not pretrained.configuration(model.name).get("is_encoder_decoder"):
+                return Extractive.prepare(data, model, rows)  # type: ignore[return-value]  # the same task otherwise
+        return super().prepare(data, model, rows)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read back what was saved, of either kind."""
+        if "sentences" in json.loads((directory / "task.json").read_text(encoding="utf-8")):
+            return Extractive.load(directory)  # type: ignore[return-value]
+        return super().load(directory)
 
     def merge(self, row: Row, found: Sequence[str], parameters: Wire | None = None) -> Summary:
         """Let the summaries of the pieces follow one another."""

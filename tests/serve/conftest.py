@@ -26,6 +26,7 @@ NAMES = {
     "image_classification": "images",
     "object_detection": "objects",
     "automatic_speech_recognition": "speech",
+    "text_to_speech": "readings",
     "speaker_recognition": "voices",
     "face_recognition": "faces",
 }
@@ -36,6 +37,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "summarization": {"options": {"width": 32, "depth": 1}, "input": {"max_target": 12}},
     "image_classification": {"input": {"image_size": 32}},
     "object_detection": {"input": {"image_size": 64}},
+    "text_to_speech": {
+        "options": {"width": 32, "encoder_depth": 1, "decoder_depth": 1},
+        "input": {"vocoder_rounds": 2},
+    },
     "speaker_recognition": {"input": {"window_s": 1.0}},
     "face_recognition": {"input": {"image_size": 32}},
 }

@@ -5,6 +5,7 @@ Sizes: N inputs, K labels per input, M entries of all inputs together.
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ COLUMNS: dict[str, tuple[tuple[str, str, list[int]], ...]] = {
     ),
     "translation": (("translation_text", "BYTES", [-1]),),
     "summarization": (("summary_text", "BYTES", [-1]),),
+    "text_to_speech": (("audio", "BYTES", [-1]), ("sampling_rate", "INT64", [-1])),
     "speaker_recognition": RECOGNITION,
     "face_recognition": RECOGNITION,
 }
@@ -122,8 +124,14 @@ def _values(task: str, answers: Sequence[Any]) -> dict[str, Any]:
 
 
 def pack_bytes(array: np.ndarray) -> bytes:
-    """Write texts in row-major order, each after its length in 4 bytes, little endian."""
+    """Write texts or files in row-major order, each after its length in 4 bytes, little endian."""
     return b"".join(struct.pack("<I", len(data)) + data for data in _encoded(array))
+
+
+def plain(array: np.ndarray) -> list[Any]:
+    """Return the entries as JSON has them: files in base64."""
+    entries: list[Any] = array.ravel().tolist()
+    return [base64.b64encode(one).decode() if isinstance(one, bytes) else one for one in entries]
 
 
 def unpack_bytes(data: bytes, count: int) -> list[bytes]:
@@ -148,4 +156,4 @@ def unpack_bytes(data: bytes, count: int) -> list[bytes]:
 
 def _encoded(array: np.ndarray) -> Iterator[bytes]:
     for text in array.ravel().tolist():
-        yield str(text).encode("utf-8")
+        yield text if isinstance(text, bytes) else str(text).encode("utf-8")

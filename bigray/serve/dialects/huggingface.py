@@ -3,13 +3,15 @@
 A request is ``{"inputs": ..., "parameters": {...}}``, or for images and audio the bare bytes of a file, which that
 client sends without a Content-Type. ``inputs`` is a text, or the base64 of a file; a list of them is a batch, answered
 by a list. Answers have the shapes that client parses: text classification of a single text is nested once more,
-``[[{label, score}, ...]]``. Source: https://huggingface.co/docs/inference-providers/tasks/index.
+``[[{label, score}, ...]]``. Speech is answered with the bytes of a file, or, to who accepts ``application/json`` or sent
+a list, with base64 in an object. Source: https://huggingface.co/docs/inference-providers/tasks/index.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from bigray.errors import BigrayError, InvalidInput, UnsupportedMedia
@@ -45,7 +47,9 @@ class HuggingFace(Dialect):
         contract = about.contract
         kind = limits.media_type(question.headers.get("content-type"))
         if kind == "application/json":
-            return _parse_json(limits.parse_json(question.body), contract)
+            call = _parse_json(limits.parse_json(question.body), contract)
+            bare = "application/json" not in question.headers.get("accept", "")
+            return replace(call, wish="file" if contract.file and bare else None)
         if contract.field != "text" and (
             kind in {None, "application/octet-stream"} or str(kind).startswith(f"{contract.field}/")
         ):
@@ -53,8 +57,11 @@ class HuggingFace(Dialect):
         raise UnsupportedMedia(f"Send {self.accepts(contract)}; the Content-Type says otherwise or is missing.")
 
     def render(self, answers: Sequence[Any], call: Call, about: About) -> Reply:
-        """One answer, or a list of answers when the inputs were a list."""
+        """One answer, or a list of answers when the inputs were a list; a file as it is."""
         contract = about.contract
+        if call.wish == "file" and contract.file and not call.many:
+            field, media_type = contract.file
+            return Reply(getattr(answers[0], field), media_type)
         parts = [contract.output.dump_json(answer, exclude_none=True) for answer in answers]
         if call.many or contract.nested:
             return Reply(b"[" + b",".join(parts) + b"]")
@@ -84,12 +91,10 @@ class HuggingFace(Dialect):
         answer = contract.output.json_schema()
         nested = {"type": "array", "items": answer}
         answers = nested if contract.nested else {"anyOf": [answer, nested]}
-        return {
-            "": {
-                "get": operation("What is served", {"type": "object"}),
-                "post": operation("Predict, in the form of Hugging Face's inference API", answers, content),
-            }
-        }
+        post = operation("Predict, in the form of Hugging Face's inference API", answers, content)
+        if contract.file is not None:
+            post["responses"]["200"]["content"][contract.file[1]] = {"schema": {}}
+        return {"": {"get": operation("What is served", {"type": "object"}), "post": post}}
 
 
 def _parse_json(value: Any, contract: Contract) -> Call:

@@ -4,8 +4,9 @@
 
     GET  v1/models  v1/models/NAME
     POST v1/audio/transcriptions        speech recognition: a form with file, model, response_format, ...
+    POST v1/audio/speech                text to speech: see `_speaking`
 
-Formats: ``json``, ``text``, ``verbose_json``, ``srt`` and ``vtt``; in the last two each word is a cue. ``language``,
+Formats of transcripts: ``json``, ``text``, ``verbose_json``, ``srt`` and ``vtt``; in the last two each word is a cue. ``language``,
 ``prompt`` and ``temperature`` are taken and change nothing: a model here speaks one language and decodes greedily.
 Errors are ``{"error": {"message", "type", "param", "code"}}``. Source: https://platform.openai.com/docs/api-reference/audio.
 """
@@ -19,6 +20,7 @@ from typing import Any
 from bigray.errors import BigrayError, InvalidInput, NotFound, RequestError, UnsupportedMedia
 from bigray.schemas import Chunk, Contract, Transcript, TranscriptionParameters
 from bigray.serve import limits
+from bigray.serve.dialects import _speaking
 from bigray.serve.dialects.base import About, Call, Dialect, Question, Reply
 from bigray.serve.multipart import parse_form
 from bigray.serve.openapi import operation
@@ -49,11 +51,13 @@ class OpenAI(Dialect):
         """As listed above."""
         if path in {"/v1/models", f"/v1/models/{about.name}"}:
             return ("GET",)
+        if path == _speaking.PATH:
+            return ("POST",) if about.contract.file else ()
         return ("POST",) if path == TRANSCRIPTIONS and about.contract.field == "audio" else ()
 
     def accepts(self, contract: Contract) -> str:
-        """A form."""
-        return "multipart/form-data"
+        """A form, or JSON for what is to be spoken."""
+        return "application/json" if contract.file else "multipart/form-data"
 
     def read(self, path: str, about: About) -> Reply | None:
         """The one model, or the list of it."""
@@ -62,7 +66,9 @@ class OpenAI(Dialect):
         return Reply(json.dumps(told).encode())
 
     def parse(self, question: Question, about: About) -> Call:
-        """Read the form."""
+        """Read the form, or what is to be spoken."""
+        if question.path == _speaking.PATH:
+            return _speaking.parse(question, about)
         content_type = question.headers.get("content-type")
         if limits.media_type(content_type) != "multipart/form-data" or content_type is None:
             raise UnsupportedMedia("Send a form: multipart/form-data with file and model.")
@@ -88,7 +94,9 @@ class OpenAI(Dialect):
         return Call([{"audio": sound}], parameters, many=False, wish=(format_, times))
 
     def render(self, answers: Sequence[Any], call: Call, about: About) -> Reply:
-        """Write the transcript in the format asked for."""
+        """Write the transcript or the sound in the format asked for."""
+        if about.contract.file:
+            return _speaking.render(answers[0], call)
         heard: Transcript = answers[0]
         format_, times = call.wish
         words = heard.chunks or []
@@ -110,8 +118,10 @@ class OpenAI(Dialect):
         return "application/json", json.dumps({"error": told | {"request_id": request_id}}).encode()
 
     def describe(self, about: About) -> dict[str, Any]:
-        """The list of models, and transcriptions where the model does them."""
+        """The list of models, and transcriptions or speech where the model does them."""
         paths: dict[str, Any] = {"/v1/models": {"get": operation("The model, as a list", {"type": "object"})}}
+        if about.contract.file:
+            paths[_speaking.PATH] = {"post": _speaking.describe(about)}
         if about.contract.field == "audio":
             form = {
                 "type": "object",

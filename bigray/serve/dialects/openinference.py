@@ -10,7 +10,7 @@
 One input tensor, ``BYTES`` of shape (N,), named as the task's field: texts, or the bytes of image or sound files (in
 JSON, base64). Tensors of the answer have true types; rows of unlike length are not padded but laid end to end, with a
 tensor that says which input each entry belongs to. Parameters of the task go into the request's ``parameters``. Tensors
-may be binary, behind the JSON. Sources: https://github.com/kserve/open-inference-protocol and Triton's
+may be binary, behind the JSON; the bytes of an answered sound are base64 within it. Sources: https://github.com/kserve/open-inference-protocol and Triton's
 ``protocol/extension_binary_data.md``.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 from bigray.errors import BigrayError, Forbidden, InvalidInput, RequestError, UnsupportedMedia
 from bigray.schemas import Contract
 from bigray.serve import limits
-from bigray.serve.dialects._tensors import COLUMNS, columns, pack_bytes, unpack_bytes
+from bigray.serve.dialects._tensors import COLUMNS, columns, pack_bytes, plain, unpack_bytes
 from bigray.serve.dialects.base import About, Call, Dialect, Question, Reply
 from bigray.serve.openapi import operation
 
@@ -91,7 +91,7 @@ class OpenInference(Dialect):
                 entry["parameters"] = {"binary_data_size": len(data)}
                 tail += data
             else:
-                entry["data"] = tensor.array.ravel().tolist()
+                entry["data"] = plain(tensor.array)
             outputs.append(entry)
         told: dict[str, Any] = {"model_name": about.name, "model_version": about.version, "outputs": outputs}
         if call.wish["id"] is not None:

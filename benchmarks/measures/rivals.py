@@ -1,0 +1,277 @@
+"""The chosen model of a run beside what other tools make of the same dense model, all on the same rows and cores.
+
+Each rival is one recipe of its own documentation, called directly and not through bigray: ONNX Runtime's dynamic and
+static 8 bits, NNCF's default post-training quantization (with and without its preset for transformers), torchao's 8
+bits under torch.compile. A rival counts when it keeps the same budget on the same unseen rows.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bigray import measure, plugins
+from bigray import recipe as recipes
+from bigray.artifact import Artifact
+from bigray.data import sources
+from bigray.engines.base import Session
+from bigray.evaluate import answers
+from bigray.models import _weights
+from bigray.models.base import build
+from bigray.pipeline import TEST_ROWS, task_class
+from bigray.predictor import Inference, Predictor, load_session, load_task, program
+from bigray.tasks.base import Batch, Row, Task
+
+SECONDS = 4.0
+"""Of each race."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What another tool made of the dense model."""
+
+    name: str
+    session: Session | None
+    size_bytes: int = 0
+    reason: str = ""
+    """Why there is none."""
+
+
+@dataclass
+class Pair:
+    """The dense and the chosen model of a finished run."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.recipe = recipes.read(self.folder / "recipe.yaml")
+        self._dense = Artifact.open(next(self.folder.glob("train-*/dense")))
+        self._chosen = Artifact.open(self.folder / "artifact")
+        self.task: Task = load_task(self.recipe.task, self._dense.task_dir)
+
+    @property
+    def engine(self) -> str:
+        """Engine of the chosen model."""
+        return self._chosen.manifest.engine
+
+    @property
+    def model_dir(self) -> Path:
+        """Files of the chosen model."""
+        return self._chosen.model_dir
+
+    @property
+    def dense_bytes(self) -> int:
+        """Size of the dense model's files."""
+        return self._dense.manifest.size_bytes
+
+    @cached_property
+    def dense(self) -> Session:
+        """The dense model in torch, eager."""
+        return self._session(self._dense)
+
+    @cached_property
+    def chosen(self) -> Session:
+        """The model that was handed out."""
+        return self._session(self._chosen)
+
+    @cached_property
+    def test(self) -> Sequence[Row]:
+        """The rows that neither training nor search saw."""
+        splits = sources.load(self.recipe.data, task_class(self.recipe), self.recipe.seed)
+        self._calibration = sources.take(splits.train, self.recipe.compress.calibration_rows, self.recipe.seed)
+        return sources.take(splits.test, TEST_ROWS, self.recipe.seed)
+
+    @property
+    def calibration(self) -> Sequence[Row]:
+        """Rows of the training split for tools that calibrate."""
+        return self._calibration if self.test else []
+
+    def batch(self, size: int) -> Batch:
+        """Return a batch of unseen rows of about median size."""
+        ordered = sorted(self.test, key=self.task.item_bytes)
+        start = max(0, len(ordered) // 2 - size // 2)
+        return self.task.encode((ordered[start:] + ordered)[:size])
+
+    def score(self, session: Session) -> float:
+        """Return the task's primary metric on the unseen rows."""
+        found = self.task.score(answers(Predictor(self.task, session), self.test), self.test)
+        return found[self.task.primary.name]
+
+    def network(self) -> Any:
+        """Return the dense network, in torch."""
+        network = build(self._dense.manifest.architecture, pretrained=False)
+        _weights.load(network, self._dense.model_dir)
+        return network.eval()
+
+    def export_dense(self, engine: str, folder: Path) -> Session:
+        """Export the dense model to an engine as it is, and load it."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        plugins.load("bigray.engines", engine).ENGINE.export(program(self.task, self.network()), folder)
+        return load_session(self.task, self._dense.manifest.architecture, engine, folder)
+
+    def _session(self, artifact: Artifact) -> Session:
+        manifest = artifact.manifest
+        return load_session(self.task, manifest.architecture, manifest.engine, artifact.model_dir)
+
+
+def open_run(folder: Path) -> Pair:
+    """Open a finished run that handed out a model."""
+    return Pair(folder)
+
+
+def race(sessions: Mapping[str, Session], batch: Batch, task: Task | None = None) -> measure.Race:
+    """Time sessions interleaved, on one thread."""
+    runs = {name: Inference(task, one) if task is not None else one for name, one in sessions.items()}
+    with measure.quiet():
+        return measure.race(runs, batch, seconds=SECONDS, threads=1)
+
+
+def rivals(pair: Pair, work: Path) -> list[Rival]:
+    """Make each rival; one that cannot be made says why."""
+    pair.export_dense("onnxruntime", work / "onnx")
+    pair.export_dense("openvino", work / "openvino")
+    makers: dict[str, Callable[[Pair, Path], Rival]] = {
+        "onnxruntime float32": lambda p, w: _loaded("onnxruntime float32", p, "onnxruntime", w / "onnx"),
+        "openvino float32": lambda p, w: _loaded("openvino float32", p, "openvino", w / "openvino"),
+        "onnxruntime dynamic INT8": _onnxruntime_dynamic,
+        "onnxruntime static INT8": _onnxruntime_static,
+        "NNCF default": lambda p, w: _nncf(p, w, None),
+        "NNCF for transformers": lambda p, w: _nncf(p, w, "transformer"),
+        "torchao and torch.compile": _torchao,
+    }
+    found = []
+    for name, make in makers.items():
+        try:
+            found.append(make(pair, work))
+        except Exception as error:  # a tool that fails on this model is a result
+            found.append(Rival(name, None, reason=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"))
+    return found
+
+
+def table(pair: Pair, work: Path, *, max_drop: float) -> list[dict[str, Any]]:
+    """Return one entry per model: metric, drop in points, medians in ms at batch 1 and 8, speed-up over dense, bytes.
+
+    ``keeps`` says whether it keeps the budget; float32 rivals are the best dense engines.
+    """
+    models = [
+        Rival("torch eager", pair.dense, pair.dense_bytes),
+        Rival("bigray", pair.chosen, measure.directory_bytes(pair.model_dir)),
+        *rivals(pair, work),
+    ]
+    sessions = {one.name: one.session for one in models if one.session is not None}
+    races = {size: race(sessions, pair.batch(size), pair.task) for size in (1, 8)}
+    base, metric = pair.score(pair.dense), pair.task.primary
+    lines = []
+    for one in models:
+        line: dict[str, Any] = {"model": one.name, "bytes": one.size_bytes, "reason": one.reason}
+        if one.session is not None:
+            value = base if one.session is pair.dense else pair.score(one.session)
+            line |= {metric.name: value, "drop_points": metric.drop(base, value)}
+            line["keeps"] = line["drop_points"] <= max_drop
+            for size, found in races.items():
+                line[f"p50_ms_{size}"] = found.latency[one.name].p50_ms
+                line[f"speedup_{size}"] = found.speedup("torch eager", one.name)
+        lines.append(line)
+    (work / "table.json").write_text(json.dumps(lines, indent=1), encoding="utf-8")
+    return lines
+
+
+def _loaded(name: str, pair: Pair, engine: str, folder: Path) -> Rival:
+    session = load_session(pair.task, pair._dense.manifest.architecture, engine, folder)
+    return Rival(name, session, measure.directory_bytes(folder))
+
+
+def _copy(source: Path, target: Path) -> Path:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+    return target
+
+
+def _onnxruntime_dynamic(pair: Pair, work: Path) -> Rival:
+    from onnxruntime.quantization import quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    folder = _copy(work / "onnx", work / "onnx-dynamic")
+    with tempfile.TemporaryDirectory() as scratch:
+        quant_pre_process(folder / "model.onnx", f"{scratch}/ready.onnx", skip_symbolic_shape=True)
+        quantize_dynamic(f"{scratch}/ready.onnx", folder / "model.onnx")
+    return _loaded("onnxruntime dynamic INT8", pair, "onnxruntime", folder)
+
+
+def _onnxruntime_static(pair: Pair, work: Path) -> Rival:
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    folder = _copy(work / "onnx", work / "onnx-static")
+    names = [entry.name for entry in onnx.load(folder / "model.onnx", load_external_data=False).graph.input]
+    batches = iter([_inputs(pair, row, names) for row in pair.calibration])
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> Any:
+            return next(batches, None)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        quant_pre_process(folder / "model.onnx", f"{scratch}/ready.onnx", skip_symbolic_shape=True)
+        quantize_static(f"{scratch}/ready.onnx", folder / "model.onnx", Reader())
+    return _loaded("onnxruntime static INT8", pair, "onnxruntime", folder)
+
+
+def _nncf(pair: Pair, work: Path, model_type: str | None) -> Rival:
+    import nncf
+    import openvino
+
+    name = "NNCF for transformers" if model_type else "NNCF default"
+    folder = _copy(work / "openvino", work / f"nncf-{model_type or 'default'}")
+    model = openvino.Core().read_model(next(folder.glob("*.xml")))
+    names = [port.get_any_name() for port in model.inputs]
+    kind = nncf.ModelType.TRANSFORMER if model_type else None
+    data = nncf.Dataset([_inputs(pair, row, names) for row in pair.calibration])
+    quantized = nncf.quantize(model, data, model_type=kind)
+    target = next(folder.glob("*.xml"))
+    with tempfile.TemporaryDirectory() as scratch:  # the files that the model still reads from are replaced after
+        openvino.save_model(quantized, f"{scratch}/{target.name}")
+        for file in Path(scratch).iterdir():
+            shutil.copy(file, folder / file.name)
+    return _loaded(name, pair, "openvino", folder)
+
+
+def _torchao(pair: Pair, work: Path) -> Rival:
+    if importlib.util.find_spec("torchao") is None:
+        raise ImportError("torchao is not installed")
+    import torch
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+
+    network = pair.network()
+    quantize_(network, Int8DynamicActivationInt8WeightConfig())
+    one = program(pair.task, network)
+
+    class Compiled(Session):
+        def __init__(self) -> None:
+            self._forward = torch.compile(lambda inputs: one.forward(network, inputs), dynamic=True)
+
+        def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Batch:
+            torch.set_num_threads(1)
+            with torch.inference_mode():
+                given = {name: torch.from_numpy(np.asarray(inputs[name])) for name in one.inputs}
+                return {name: value.numpy() for name, value in self._forward(given).items()}
+
+    session = Compiled()
+    session.run(pair.batch(1))
+    weights = sum(value.numel() * value.element_size() for value in network.state_dict().values())
+    return Rival("torchao and torch.compile", session, weights)
+
+
+def _inputs(pair: Pair, row: Row, names: Sequence[str]) -> dict[str, np.ndarray]:
+    batch = pair.task.encode([row])
+    return {name: batch[name] for name in names}
