@@ -48,6 +48,8 @@ test-all: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.spine --save $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m benchmarks.tasks --save $(if $(DATA),--data $(DATA))
+	@$(BIN)/python -m pip install -qq --no-compile --prefer-binary --disable-pip-version-check -e ".[dev,demo,bench]"
+	$(BIN)/python -m benchmarks.endpoints --save $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

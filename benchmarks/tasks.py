@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from benchmarks.form import main
 
-MEASURES = ("tour", "banking77", "squad", "multi30k", "scitldr", "orl", "librispeech")
+MEASURES = ("tour", "banking77", "squad", "multi30k", "scitldr", "orl", "librispeech", "allison")
 NEED_DATA = set(MEASURES) - {"tour"}
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bigray.artifact import Artifact
     from bigray.client import AsyncClient, Client, Gallery
-    from bigray.errors import BigrayError, NothingQualified, ServiceError, UserError
+    from bigray.errors import BigrayError, MissingPackage, NothingQualified, ServiceError, UserError
     from bigray.pipeline import check, run
     from bigray.predictor import Predictor, open_artifact
     from bigray.recipe import Recipe
@@ -27,6 +27,7 @@ _HOMES = {
     "BigrayError": ("bigray.errors", "BigrayError"),
     "Client": ("bigray.client", "Client"),
     "Gallery": ("bigray.client", "Gallery"),
+    "MissingPackage": ("bigray.errors", "MissingPackage"),
     "NothingQualified": ("bigray.errors", "NothingQualified"),
     "Predictor": ("bigray.predictor", "Predictor"),
     "Recipe": ("bigray.recipe", "Recipe"),
@@ -55,6 +56,7 @@ __all__ = [  # noqa: RUF022 - in the order of a run
     "Gallery",
     "BigrayError",
     "UserError",
+    "MissingPackage",
     "NothingQualified",
     "ServiceError",
     "__version__",
@@ -65,7 +67,15 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'bigray' has no attribute {name!r}; public names: {', '.join(__all__)}")
     module, attribute = _HOMES[name]
-    value = getattr(importlib.import_module(module), attribute)
+    try:
+        value = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        from bigray.errors import MissingPackage
+
+        raise MissingPackage(
+            f"bigray.{name} needs the package {error.name}, and bigray was installed as a client only. "
+            "Run: pip install 'bigray[all]'"
+        ) from error
     globals()[name] = value
     return value
 

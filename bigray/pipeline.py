@@ -13,19 +13,18 @@ on where it stopped, and a run with another budget does not train again::
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigray import front, plugins, runs
+from bigray import plugins, runs
 from bigray import recipe as recipes
 from bigray.artifact import MANIFEST, Artifact, Manifest, create, now, write_atomically
+from bigray.digest import digest
 from bigray.errors import NothingQualified, RecipeError
 from bigray.recipe import Recipe
 from bigray.results import Estimate, Results, Sample, Trial, Variant, Verdict
@@ -43,10 +42,6 @@ TEST_ROWS = 10_000
 MEDIA_SAMPLE = 32
 """Rows whose media a task may look at to choose sizes; the labels of many more are given without media."""
 RECOVERY_ROWS = 50_000
-BUDGET = (
-    "max_drop", "max_drop_unit", "p95_ms", "size_mb", "memory_mb", "force", "trials", "concurrency", "max_minutes",
-)  # fmt: skip
-"""Settings that say which candidate is wanted, or how long to look: with others, the same search goes on."""
 VERIFY_ATTEMPTS = 3
 """Candidates verified at most; each further look at the unseen rows makes them a little less unseen."""
 
@@ -123,21 +118,23 @@ def run(recipe: Recipe, listen: Listen | None = None, *, until: str = "search", 
     this.directory.mkdir(parents=True, exist_ok=True)
     write_atomically(this.directory / "recipe.yaml", recipes.dump(recipe))
     with runs.recording(this.directory, recipe, task_class(recipe).primary, this.listen) as this.listen:
-        with _on_cluster(this, dashboard):
-            results = _stages(this, until)
+        results = _on_cluster(this, until, dashboard)
         if results.verdict is not None and not (results.verdict.qualified or results.verdict.forced):
             raise NothingQualified(f"{results.verdict.reason} Report: {this.directory / 'report.html'}.")
     return results
 
 
-@contextmanager
-def _on_cluster(this: Run, dashboard: bool) -> Iterator[None]:
+def _on_cluster(this: Run, until: str, dashboard: bool) -> Results:
     from bigray.cluster import cluster
 
-    with ExitStack() as stack:
-        with this.stage("cluster"):
-            this.listen({"stage": "cluster", "dashboard": stack.enter_context(cluster(dashboard=dashboard))})
-        yield
+    with this.stage("cluster"):
+        context = cluster(dashboard=dashboard)
+        address = context.__enter__()
+    this.listen({"stage": "cluster", "dashboard": address})
+    try:
+        return _stages(this, until)
+    finally:
+        context.__exit__(None, None, None)
 
 
 def _stages(this: Run, until: str) -> Results:
@@ -230,7 +227,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     from bigray.predictor import open_artifact
 
     recipe, settings = this.recipe, this.recipe.compress
-    folder = this.directory / f"search-{_digest(recipe, 'search')}"
+    folder = this.directory / f"search-{digest(recipe, 'search')}"
     with this.stage("read rows"):
         validation = sources.take(splits.validation, settings.evaluation_rows, recipe.seed)
         recovery = sources.take(splits.train, RECOVERY_ROWS, recipe.seed)
@@ -323,6 +320,10 @@ def _dense_only(this: Run, results: Results, dense: Artifact, test: list[Row]) -
 
 
 def _hand_out(this: Run, dense: Artifact, model: Path, before: Variant, after: Variant, results: Results) -> None:
+    import shutil
+
+    from bigray import front
+
     manifest = _manifest(this, dense.manifest.architecture, after.engine).model_copy(
         update={
             "steps": after.steps,
@@ -372,28 +373,7 @@ def _dense_done(this: Run) -> tuple[Artifact | None, list[dict[str, Any]]]:
 
 
 def _train_folder(this: Run) -> Path:
-    return this.directory / f"train-{_digest(this.recipe, 'train')}"
-
-
-def _digest(recipe: Recipe, stage: str) -> str:
-    parts = ["task", "seed", "data", "model", "train"] + (["compress"] if stage == "search" else [])
-    content = recipe.model_dump(mode="json", include=set(parts))
-    content["train"].pop("max_failures", None)
-    for key in BUDGET:
-        content.get("compress", {}).pop(key, None)
-    content["files"] = [_stamp(source) for source in (recipe.data.train, recipe.data.validation, recipe.data.test)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def _stamp(source: Any) -> Any:
-    # a changed file is another data set; a folder is taken by its own time stamp
-    if isinstance(source, list):
-        return [_stamp(item) for item in source]
-    path = Path(source) if isinstance(source, str) else None
-    if path is None or not path.exists():
-        return source
-    stat = path.stat()
-    return [str(path), stat.st_size, stat.st_mtime_ns]
+    return this.directory / f"train-{digest(this.recipe, 'train')}"
 
 
 def _plain(metrics: dict[str, Estimate]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,8 @@ class Predictor:
 
     task: Task
     session: Session
+    seen: Callable[[Batch], None] | None = None
+    """Told of each batch that goes through the model."""
 
     def predict(self, rows: Sequence[Row], parameters: Wire | None = None) -> list[Any]:
         """Return one answer per row; rows go through the model as one batch, long ones in several pieces."""
@@ -39,6 +41,8 @@ class Predictor:
         pieces = ((number, piece) for number, row in enumerate(rows) for piece in task.split(row, parameters))
         while chunk := list(islice(pieces, max(PIECES, len(rows)))):
             batch = task.encode([piece for _, piece in chunk])
+            if self.seen is not None:
+                self.seen(batch)
             outputs = task.infer(self.session.run, batch, parameters)
             for (number, _), one in zip(chunk, task.decode(outputs, batch, parameters), strict=True):
                 found[number].append(one)

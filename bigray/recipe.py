@@ -237,6 +237,10 @@ class Serve(Section):
     """Requests waiting before new ones are refused with 503."""
     max_batch_size: int = Field(16, ge=1)
     """Items in one inference at most."""
+    max_batch_bytes: int = Field(16 * 2**20, ge=1)
+    """Size of one inference at most, its padding included: items times the bytes of the largest. One item always may."""
+    target_batch_ms: float = Field(200.0, gt=0)
+    """Time that one inference may take, going by earlier ones; fewer items share one where it would take longer."""
     batch_wait_ms: float = Field(2.0, ge=0)
     """Longest wait for a batch to fill."""
     timeout_s: float = Field(60.0, gt=0)

@@ -28,7 +28,7 @@ FLOORS = (
     {"results", "predictor", "data"},
     {"evaluate", "measure", "listening", "front", "runs"},
     {"train", "compress", "serve"},
-    {"report", "bundle", "cluster", "inventory", "probe", "progress", "client", "background"},
+    {"report", "digest", "bundle", "cluster", "inventory", "probe", "progress", "client", "background"},
     {"pipeline", "jobs"},
     {"demo"},
     {"cli"},

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent.parent
 
 def run(data: Path | None, work: Path) -> list[Bar]:
     # one test sends every case over HTTP and lists those answered otherwise than promised
-    served, wrong = _outcomes(["tests/serve/test_http.py", "-k", "malformed"], work)
-    refused, worse = _outcomes(["tests/test_recipe.py", "-k", "malformed"], work)
+    served, wrong = outcomes(["tests/serve/test_http.py", "-k", "malformed"], work)
+    refused, worse = outcomes(["tests/test_recipe.py", "-k", "malformed"], work)
     return [
         at_least("malformed requests answered as promised", len(CASES) if served else 0, 40, ""),
         at_least("malformed recipes refused as promised", refused, 20, ""),
@@ -24,7 +24,7 @@ def run(data: Path | None, work: Path) -> list[Bar]:
     ]
 
 
-def _outcomes(arguments: list[str], work: Path) -> tuple[int, int]:
+def outcomes(arguments: list[str], work: Path) -> tuple[int, int]:
     """Return how many tests passed and failed."""
     report = work / "cases.xml"
     subprocess.run([sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments], cwd=ROOT, check=False)

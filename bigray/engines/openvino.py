@@ -128,6 +128,8 @@ def _export(program: Program, directory: Path) -> None:
 
 def _load(directory: Path, threads: int) -> Session:
     runtime = core()
+    # the plugin copies weights into layouts of its own; mapped files would stay in memory beside them
+    runtime.set_property({"ENABLE_MMAP": False})
     settings: dict[str, Any] = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,

@@ -56,7 +56,8 @@ class IndexArgs(BaseModel):
     """Folder of runs for the console to show; by default ``BIGRAY_RUNS``, or ``runs`` where the index starts."""
 
 
-@serve.deployment
+# the edge writes a log of requests that says more, see `bigray.serve.edge`
+@serve.deployment(logging_config={"enable_access_log": False})
 class Model:
     """One replica of one model."""
 
@@ -65,11 +66,11 @@ class Model:
         window = live.Window()
         meter = live.WatchedMeter(name, metrics, window)
         self._replica = Replica.open(artifact, name, Serve.model_validate(settings), meter)
-        self._origin = artifact, settings
-        self._link = Link(self._replica)
         self._live = live.Reporter(window, self._tell)
         self._name = name
         self._index: DeploymentHandle | None = None
+        self._origin = artifact, settings
+        self._link = Link(self._replica)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request."""

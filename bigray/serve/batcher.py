@@ -9,7 +9,8 @@
 
 A request that could not be answered before its deadline, going by how long rows took lately, is refused at once instead
 of waiting for nothing. When nothing else is on its way an input runs at once; otherwise it waits up to ``wait_s`` for company. Inputs of about
-the same weight share a batch, since the heaviest decides how long all take. No Ray, no web framework.
+the same weight share a batch, since the heaviest decides how long all take; how alike they have to be follows from what
+inferences took, see `bigray.serve.cost`. No Ray, no web framework.
 """
 
 from __future__ import annotations
@@ -25,17 +26,22 @@ from typing import Any
 
 from bigray.errors import Overloaded
 from bigray.schemas import Wire
+from bigray.serve.cost import Cost
 from bigray.serve.observe import Meter, NoMeter
 
 Answers = list[Any]
 """One answer per row; an exception stands for a row that failed."""
 Answer = Callable[[Sequence[dict[str, Any]], Wire | None], Answers]
 
-WEIGHT_RATIO = 4.0
-"""The heaviest input of a batch weighs at most this many times the lightest."""
 
-NEWEST = 0.2
-"""Weight of the newest inference in the mean time per row."""
+@dataclass(frozen=True)
+class Limits:
+    """What one inference may be, besides its number of items; a single item always may."""
+
+    max_weight: int = 16 * 2**20
+    """Items times the weight of the heaviest."""
+    target_ms: float = math.inf
+    """Time that it is likely to take."""
 
 
 @dataclass(eq=False)
@@ -61,6 +67,7 @@ class Batcher:
         weigh: Weight of a row, in any unit.
         max_size: Rows in one batch.
         wait_s: Longest wait for company.
+        limits: What a batch may be besides.
         max_waiting: Rows in the queue; a request that would pass it is refused, unless the queue is empty.
         meter: Told of each inference.
     """
@@ -73,6 +80,7 @@ class Batcher:
         max_size: int,
         wait_s: float,
         max_waiting: int,
+        limits: Limits | None = None,
         meter: Meter | None = None,
     ) -> None:
         self._answer = answer
@@ -81,8 +89,8 @@ class Batcher:
         self._wait_s = wait_s
         self._max_waiting = max_waiting
         self._meter = meter or NoMeter()
-        self._row_s = 0.0
-        """Seconds per row, the mean of the last inferences, newer ones weighing more."""
+        self._limits = limits or Limits()
+        self._cost = Cost()
         self._waiting: list[_Item] = []
         self._arriving = 0
         self._changed = asyncio.Event()
@@ -132,7 +140,7 @@ class Batcher:
     def expected_s(self, more: int = 0) -> float:
         """Return about how long it takes until ``more`` rows that come now are answered."""
         living = sum(not item.dead for item in self._waiting)
-        return (living + more) * self._row_s
+        return (living + more) * self._cost.row_ms / 1000
 
     def close(self) -> None:
         """Stop the worker; rows still waiting are given up."""
@@ -154,7 +162,7 @@ class Batcher:
                 await self._changed.wait()
                 continue
             await self._company()
-            batch = choose(self._waiting, self._max_size)
+            batch = choose(self._waiting, self._max_size, self._cost, self._limits)
             chosen = set(map(id, batch))
             self._waiting = [item for item in self._waiting if id(item) not in chosen]
             batch = [item for item in batch if not item.dead]
@@ -175,8 +183,7 @@ class Batcher:
 
     def _note(self, batch: list[_Item], began: float) -> None:
         took_s = time.monotonic() - began
-        row_s = took_s / len(batch)
-        self._row_s = row_s if self._row_s == 0.0 else (1 - NEWEST) * self._row_s + NEWEST * row_s
+        self._cost.note([max(1, item.weight) for item in batch], took_s * 1000)
         waited_s = began - min(item.since for item in batch)
         self._meter.batch(len(batch), sum(item.weight for item in batch), waited_s * 1000, took_s * 1000)
 
@@ -191,8 +198,11 @@ class Batcher:
                 return
 
 
-def choose(waiting: Sequence[_Item], max_size: int) -> list[_Item]:
-    """Pick the oldest item and those that fit it: same parameters, similar weight, nearest weights first."""
+def choose(waiting: Sequence[_Item], max_size: int, cost: Cost, limits: Limits) -> list[_Item]:
+    """Pick the oldest item and those that fit it: same parameters, nearest weights first, as long as each is worth it.
+
+    The number of items is a power of two: engines prepare something for each shape that they meet, and keep it.
+    """
     first = waiting[0]
     fitting = [item for item in waiting if item.parameters == first.parameters]
     fitting.sort(key=lambda item: (item is not first, abs(item.weight - first.weight)))
@@ -200,10 +210,15 @@ def choose(waiting: Sequence[_Item], max_size: int) -> list[_Item]:
     low = high = max(1, first.weight)
     for item in fitting[: 4 * max_size]:
         weight = max(1, item.weight)
-        if max(high, weight) > WEIGHT_RATIO * min(low, weight):
+        count, heaviest = len(batch) + 1, max(high, weight)
+        if batch and (
+            not cost.worth_it(len(batch), low, high, weight)
+            or count * heaviest > limits.max_weight
+            or cost.of(count, heaviest) > limits.target_ms
+        ):
             continue
-        low, high = min(low, weight), max(high, weight)
+        low, high = min(low, weight), heaviest
         batch.append(item)
         if len(batch) == max_size:
             break
-    return batch
+    return batch if len(batch) == max_size else batch[: 1 << (len(batch).bit_length() - 1)]

@@ -2,7 +2,8 @@
 
 Serve obeys headers that any caller may send (``x-request-timeout-seconds: 0`` switches the timeout off), takes bodies of
 any size into memory, knows no users, and answers its own errors in plain text. This ASGI middleware takes those headers
-away, checks API keys, refuses bodies over a limit while they arrive, and writes errors in the dialect of their path.
+away, checks API keys, refuses bodies over a limit while they arrive, writes errors in the dialect of their path, and logs
+each request in one line: method, path, status, ms, bytes in and out, model, request id and trace; never query or payload.
 
 Serve loads it where ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=bigray.serve.edge:middlewares`` is in the environment of
 its controller; `bigray.serve.listen` sets that, and with it:
@@ -10,6 +11,7 @@ its controller; `bigray.serve.listen` sets that, and with it:
 * ``BIGRAY_MAX_BODY_BYTES``: 64 MiB by default; each model has its own, lower limit.
 * ``BIGRAY_KEYS_FILE``: file of API keys; without it everybody may pass.
 * ``BIGRAY_HOSTS``: comma-separated names that the Host header may have; without it any.
+* ``BIGRAY_ACCESS_LOG``: 0 for no log of requests; refusals are logged all the same.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from bigray.serve.problems import CONTENT_TYPE, problem_body, retry_after_s
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 IMPORT_PATH = "bigray.serve.edge:middlewares"
-KEYS, HOSTS = "BIGRAY_KEYS_FILE", "BIGRAY_HOSTS"
+KEYS, HOSTS, ACCESS_LOG = "BIGRAY_KEYS_FILE", "BIGRAY_HOSTS", "BIGRAY_ACCESS_LOG"
 MAX_BODY_BYTES = int(os.environ.get("BIGRAY_MAX_BODY_BYTES", 64 * 2**20))
 BODY_IDLE_S, BODY_S = 8.0, 120.0
 """Longest wait for the next piece of a body, and for all of it."""
@@ -67,6 +69,7 @@ def middlewares() -> list[Middleware]:
             Edge,
             gate=Gate(Path(keys)) if keys is not None else None,
             hosts=frozenset(hosts.split(",")) if hosts is not None else None,
+            access_log=os.environ.get(ACCESS_LOG) != "0",
         )
     ]
 
@@ -74,8 +77,11 @@ def middlewares() -> list[Middleware]:
 class Edge:
     """The middleware."""
 
-    def __init__(self, app: App, gate: Gate | None = None, hosts: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, app: App, gate: Gate | None = None, hosts: frozenset[str] | None = None, access_log: bool = True
+    ) -> None:
         self._app = app
+        self._access_log = access_log
         self._gate = gate
         self._hosts = hosts
 
@@ -84,8 +90,9 @@ class Edge:
         if scope["type"] != "http":  # websockets: there are none here, and they would pass without a key
             await send({"type": "websocket.close", "code": 1008})
             return
+        began = time.perf_counter()
         head = framing.Head.of(scope)
-        answer = _Answer(send, head.identity, scope["path"])
+        answer = _Answer(send, head, scope["path"])
         try:
             head.check(None if is_health(scope["path"]) else self._hosts)
             if self._gate is not None and not pages.public(scope["method"], scope["path"], _accept(head.kept)):
@@ -105,7 +112,23 @@ class Edge:
             await answer.problem(error)
             return
         scope["headers"] = head.kept
-        await self._app(scope, _Body(receive, answer).receive, answer.send)
+        body = _Body(receive, answer)
+        try:
+            await self._app(scope, body.receive, answer.send)
+        finally:
+            if self._access_log:
+                log.info(
+                    "%s %.200s %d %.1f ms in=%d out=%d model=%.100s id=%s trace=%s",
+                    _plain(scope["method"]),
+                    _plain(scope["path"]),
+                    answer.status,
+                    (time.perf_counter() - began) * 1000,
+                    body.size,
+                    answer.size,
+                    _plain(doors.split(scope["path"])[0]) or "-",
+                    head.identity,
+                    head.traceresponse[3:35].decode() if head.traceresponse else "-",
+                )
 
 
 class _Body:
@@ -115,7 +138,7 @@ class _Body:
         self._receive = receive
         self._answer = answer
         self._until = time.monotonic() + BODY_S
-        self._size = self._pieces = 0
+        self.size = self._pieces = 0
         self._whole = False
 
     async def receive(self) -> Message:
@@ -124,9 +147,9 @@ class _Body:
         try:
             async with asyncio.timeout(min(BODY_IDLE_S, self._until - time.monotonic())):
                 message = await self._receive()
-            self._size += len(message.get("body", b""))
+            self.size += len(message.get("body", b""))
             self._pieces += 1
-            if self._size > MAX_BODY_BYTES:
+            if self.size > MAX_BODY_BYTES:
                 raise _too_large()
             if self._pieces > limits.MAX_CHUNKS:
                 raise limits.too_many_chunks()
@@ -143,10 +166,13 @@ class _Body:
 class _Answer:
     """The way back: lets answers pass, rewrites plain-text errors, sends nothing after a refusal."""
 
-    def __init__(self, send: Send, identity: str, path: str) -> None:
+    def __init__(self, send: Send, head: framing.Head, path: str) -> None:
         self._send = send
         self._path = path
-        self._identity = identity
+        self._identity = head.identity
+        self._trace = [(b"traceresponse", head.traceresponse)] if head.traceresponse else []
+        self.status = self.size = 0
+        """As sent so far; a status of 0 stands for none, where the caller went away."""
         self._started = False
         self._closed = False
         self._error: BigrayError | None = None
@@ -161,6 +187,11 @@ class _Answer:
                 await self.problem(_translated(message["status"], headers.get(b"retry-after", b"")))
                 return
             self._started = True
+            self.status = message["status"]
+            if self._trace:
+                message = {**message, "headers": [*message.get("headers", ()), *self._trace]}
+        else:
+            self.size += len(message.get("body", b""))
         await self._send(message)
 
     async def problem(self, error: BigrayError) -> None:
@@ -176,7 +207,9 @@ class _Answer:
             (b"content-type", kind.encode()),
             (b"content-length", str(len(body)).encode()),
             (b"x-request-id", self._identity.encode()),
+            *self._trace,
         ]
+        self.status, self.size = error.status, len(body)
         if (wait_s := retry_after_s(error)) is not None:
             headers.append((b"retry-after", str(wait_s).encode()))
         if isinstance(error, Unauthorized):

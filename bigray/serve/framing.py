@@ -6,6 +6,7 @@ read in two ways is refused here, before anything else looks at it.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -31,7 +32,7 @@ STRIPPED = {
     b"authorization",
 }
 """Headers not passed on: those by which a caller could steer Serve or bigray, and the key, which nobody further in needs."""
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 _SINGLE = (b"content-length", b"transfer-encoding", b"host", b"content-type", b"content-encoding")
 
 
@@ -43,6 +44,8 @@ class Head:
     """Headers to pass on, ``traceparent`` among them, with ``x-request-id`` and the time of receipt set."""
     identity: str
     """The caller's request id; without one the id of its trace (W3C Trace Context), else a new one."""
+    traceresponse: bytes | None
+    """What answers a ``traceparent``: its trace, a new id for what is done here, its flags. Source: W3C Trace Context 2."""
     authorizations: list[bytes]
     single: Mapping[bytes, list[bytes]]
     """Headers that may come once -> their values."""
@@ -62,7 +65,7 @@ class Head:
         authorizations: list[bytes] = []
         single: dict[bytes, list[bytes]] = {name: [] for name in _SINGLE}
         given: str | None = None
-        traced: str | None = None
+        trace: re.Match[bytes] | None = None
         waits: str | None = None
         size, odd = 0, False
         for name, value in scope["headers"]:
@@ -73,7 +76,7 @@ class Head:
                 given = given or value.decode("latin-1")
                 continue
             if plain == b"traceparent":
-                traced = _trace_id(value)
+                trace = _TRACEPARENT.fullmatch(value)
             if plain == TIMEOUT_HEADER.encode():
                 waits = value.decode("latin-1")
             if plain == b"authorization":
@@ -83,7 +86,8 @@ class Head:
             if plain in single:
                 single[plain].append(value)
             kept.append((name, value))
-        identity = request_id(given or traced)
+        identity = request_id(given or (trace[1].decode() if trace else None))
+        response = b"00-%b-%b-%b" % (trace[1], os.urandom(8).hex().encode(), trace[2]) if trace else None
         kept.append((b"x-request-id", identity.encode()))
         kept.append((RECEIVED_HEADER.encode(), f"{time.time():.3f}".encode()))
         if (limit_s := stated_s(waits)) is not None:  # Serve itself ends what still waits for a replica by then
@@ -91,7 +95,7 @@ class Head:
         address_bytes = len(scope.get("raw_path") or scope["path"].encode()) + len(scope.get("query_string", b""))
         version = scope.get("http_version", "1.1")
         count = len(scope["headers"])
-        return cls(kept, identity, authorizations, single, size, count, address_bytes, version, odd)
+        return cls(kept, identity, response, authorizations, single, size, count, address_bytes, version, odd)
 
     @property
     def declared(self) -> int | None:
@@ -135,11 +139,6 @@ def _name(host: bytes) -> str:
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0].rstrip(".")
-
-
-def _trace_id(traceparent: bytes) -> str | None:
-    match = _TRACEPARENT.fullmatch(traceparent)
-    return match[1].decode() if match else None
 
 
 def _bad_framing(why: str) -> RequestError:

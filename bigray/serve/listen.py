@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,8 @@ class Listen:
             told[edge.KEYS] = str(self.keys.resolve())
         if self.local:  # a page of another site must not reach us under a name that leads here
             told[edge.HOSTS] = LOOPBACK_NAMES
+        if edge.ACCESS_LOG in os.environ:
+            told[edge.ACCESS_LOG] = os.environ[edge.ACCESS_LOG]
         return told
 
 

@@ -1,12 +1,14 @@
 """What a replica counts, for Prometheus. No Ray here: `bigray.serve.app` gives a meter that Ray exports.
 
 Names (Ray puts ``ray_`` before each): ``bigray_requests`` by model, dialect and status; ``bigray_request_ms``;
-``bigray_batch_items``; ``bigray_queue_wait_ms``; ``bigray_inference_ms``; ``bigray_input_bytes``; ``bigray_canary`` by
-outcome (answered, failed, same, different: the last two are agreement with the present version). Never what was asked.
+``bigray_batch_items``; ``bigray_queue_wait_ms``; ``bigray_inference_ms``; ``bigray_input_bytes``; ``bigray_tokens`` or
+``bigray_audio_s`` that went into the model, where the task has them; ``bigray_canary`` by outcome (answered, failed, same,
+different: the last two are agreement with the present version). Never what was asked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 LATENCY_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 20_000.0)
@@ -27,9 +29,15 @@ class Meter(Protocol):
     def canary(self, outcome: str) -> None:
         """A canary ``answered`` a caller or ``failed``; or its answer was the ``same`` as the present one's or ``different``."""
 
+    def amounts(self, found: Mapping[str, float]) -> None:
+        """An inference read so many ``tokens`` or seconds of sound, ``audio_s``."""
+
 
 class NoMeter:
     """Counts nothing."""
+
+    def amounts(self, found: Mapping[str, float]) -> None:
+        """Nothing."""
 
     def request(self, dialect: str, status: int, took_ms: float) -> None:
         """Nothing."""
@@ -64,6 +72,10 @@ class PrometheusMeter:
         self._canary.set_default_tags(dict(tags))
         self._bytes = metrics.Counter("bigray_input_bytes", description="Bytes of inputs", tag_keys=("model",))
         self._bytes.set_default_tags(dict(tags))
+        self._amounts = {}
+        for name, about in (("tokens", "Tokens read"), ("audio_s", "Seconds of sound read")):
+            self._amounts[name] = metrics.Counter(f"bigray_{name}", description=about, tag_keys=("model",))
+            self._amounts[name].set_default_tags(dict(tags))
         self._latency = histogram("bigray_request_ms", "From receipt to answer, in ms", LATENCY_MS)
         self._items = histogram("bigray_batch_items", "Items in one inference", SIZES)
         self._waited = histogram("bigray_queue_wait_ms", "Wait of the oldest item of a batch, in ms", LATENCY_MS)
@@ -86,3 +98,9 @@ class PrometheusMeter:
     def canary(self, outcome: str) -> None:
         """Count by outcome."""
         self._canary.inc(1, tags={"outcome": outcome})
+
+    def amounts(self, found: Mapping[str, float]) -> None:
+        """Count what the task has."""
+        for name, value in found.items():
+            if value > 0:
+                self._amounts[name].inc(value)

@@ -14,6 +14,8 @@ torch_eager imports torch.
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import dataclasses
 import gc
 import logging
 import math
@@ -45,7 +47,7 @@ from bigray.predictor import Predictor, open_artifact
 from bigray.recipe import Serve
 from bigray.schemas import Wire
 from bigray.serve import doors, limits, openapi
-from bigray.serve.batcher import Answers, Batcher
+from bigray.serve.batcher import Answers, Batcher, Limits
 from bigray.serve.canary import Split
 from bigray.serve.deadline import seconds_left
 from bigray.serve.dialects.base import About, Call, Dialect, Question
@@ -86,13 +88,14 @@ class Replica:
             max_size=settings.max_batch_size,
             wait_s=settings.batch_wait_ms / 1000,
             max_waiting=max(settings.max_queued_requests, limits.MAX_ITEMS),
+            limits=Limits(settings.max_batch_bytes, settings.target_batch_ms),
             meter=meter,
         )
-        self.front: front.Front | None = None
-        """From among what this model was chosen, where the artifact tells."""
         self.split = Split(self.batcher.submit, predictor.task.agrees, meter)
         self.history: Callable[[], Awaitable[dict[str, Any] | None]] | None = None
         """Tells the versions of this model, where somebody keeps them."""
+        self.front: front.Front | None = None
+        """From among what this model was chosen, where the artifact tells."""
         self._meter = meter or NoMeter()
         self._healthy_at = -math.inf
         self._health = asyncio.Lock()
@@ -111,6 +114,10 @@ class Replica:
         replica = cls(name, predictor, manifest, version_id(directory), settings, meter)
         replica.front = front.read(Path(directory))
         replica.warm_up()
+        if meter is not None:
+            replica.predictor = dataclasses.replace(
+                predictor, seen=lambda batch: meter.amounts(predictor.task.amounts(batch))
+            )
         return replica
 
     def warm_up(self) -> None:
@@ -121,6 +128,7 @@ class Replica:
             for size in sizes:
                 self.predictor.predict(task.example(count, size))
         gc.collect()
+        _give_memory_back()
         gc.freeze()  # what is loaded by now stays: the collector need not walk it again and again
 
     async def answer(self, request: Request) -> Response:
@@ -154,7 +162,8 @@ class Replica:
         if self.batcher.busy_s > limit_s:
             raise RuntimeError(f"An inference has been running for {self.batcher.busy_s:.0f} s.")
         example = self.predictor.task.example(1)
-        await asyncio.wait_for(asyncio.to_thread(self.predictor.predict, example), limit_s)
+        own = dataclasses.replace(self.predictor, seen=None)  # nobody asked for it, so it is not counted
+        await asyncio.wait_for(asyncio.to_thread(own.predict, example), limit_s)
         self._healthy_at = time.monotonic()
 
     def describe(self) -> dict[str, Any]:
@@ -308,6 +317,13 @@ def _seconds(created: str) -> int:
         return int(datetime.fromisoformat(created).timestamp())
     except ValueError:
         return 0
+
+
+def _give_memory_back() -> None:
+    """Return to the system what loading took and let go of; C libraries keep it otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+    if trim is not None:
+        trim(0)
 
 
 def _rss_bytes() -> int:

@@ -7,6 +7,7 @@ A canary is an application of its own, without a route: only the present version
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -26,6 +27,8 @@ from bigray.serve.versions import Canary, Store, Version, state_folder
 READY_S = 300.0
 """Longest wait for a version to become ready."""
 ASK_S = 10.0
+RAISED = re.compile(r"(\w+\.)*[A-Z]\w+: ")
+"""Last line of a traceback."""
 HEAD = {"node:__internal_head__": 0.001}
 """Resource that only the head of a Ray cluster has."""
 
@@ -160,7 +163,7 @@ def said(found: Any) -> str:
     lines: list[str] = [
         line.strip() for text in (found.message, *messages) for line in text.splitlines() if line.strip()
     ]
-    raised = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception", "Corrupt", "Package"))]
+    raised = [line for line in lines if RAISED.match(line)]
     return (raised or lines or ["no reason was given"])[-1]
 
 

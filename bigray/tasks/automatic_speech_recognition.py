@@ -209,6 +209,11 @@ class AutomaticSpeechRecognition(base.Task):
         """The layer that makes the logits."""
         return ["head"]
 
+    def amounts(self, batch: Batch) -> dict[str, float]:
+        """Seconds of sound."""
+        frames = batch["lengths"].sum() - 2 * MARGIN_FRAMES * len(batch["lengths"])
+        return {"audio_s": float(frames) * HOP_S}
+
     def item_bytes(self, row: Row) -> int:
         """Size of the file, or of the decoded samples."""
         audio = row["audio"]

@@ -262,6 +262,10 @@ class Task(ABC):
         """Return how rows become token ids; None when they do not."""
         return None
 
+    def amounts(self, batch: Batch) -> dict[str, float]:
+        """Return what a batch amounts to besides rows, for counting: ``tokens``, or seconds of sound as ``audio_s``."""
+        return {"tokens": float(batch["attention_mask"].sum())} if "attention_mask" in batch else {}
+
     def item_bytes(self, row: Row) -> int:
         """Return how much a row weighs in a batch; rows of about the same weight batch well."""
         return sum(len(row[field]) for field in self.contract.fields)

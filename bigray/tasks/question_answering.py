@@ -155,7 +155,7 @@ class QuestionAnswering(TokenTask):
         are the context's) and ``extents`` (N, T, 4) int64, see `Window`; of a row that was not split, one window.
         """
         chosen = [(row["window"], (-1, -1)) if "window" in row else self._drawn(row) for row in rows]
-        batch = pad([window.ids for window, _ in chosen], self.state.pad_id)
+        batch = pad([window.ids for window, _ in chosen], self.state.pad_id, self.state.max_length)
         shape = batch["input_ids"].shape
         segments, context = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
         extents = np.zeros((*shape, 4), dtype=np.int64)

@@ -131,6 +131,10 @@ class SpeakerRecognition(EmbeddingTask):
             return super().keep(network)
         return ["projector", "tdnn", "feature_extractor", "classifier"]
 
+    def amounts(self, batch: Batch) -> dict[str, float]:
+        """Seconds of sound, whole windows."""
+        return {"audio_s": len(batch["features"]) * self.state.window_s}
+
     def item_bytes(self, row: Row) -> int:
         """Size of the file, or of the decoded samples."""
         audio = row["audio"]

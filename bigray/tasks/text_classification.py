@@ -107,7 +107,7 @@ class TextClassification(TokenTask):
         """Return ``input_ids`` and ``attention_mask``, (N, T) int64; of a text that was not split, one window."""
         pieces = [row["tokens"] if "tokens" in row else self._drawn(row) for row in rows]
         framed = [[*self._frame.before, *piece, *self._frame.after] for piece in pieces]
-        return pad(framed, self.state.pad_id) | targets(rows, self.state.labels)
+        return pad(framed, self.state.pad_id, self.state.max_length) | targets(rows, self.state.labels)
 
     def forward(self, network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return ``logits`` (N, C)."""

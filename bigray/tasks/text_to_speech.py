@@ -26,6 +26,7 @@ from bigray.models.base import Architecture, own_architecture, own_options
 from bigray.recipe import Data, Model
 from bigray.schemas import Speech, SpeechParameters, Wire
 from bigray.tasks import _sound, _vocoder, base
+from bigray.tasks._regulator import regulate
 from bigray.tasks._speech import MIN_RATE, audio_rate, decode_audio
 from bigray.tasks._spelling import Spelling, pieces
 from bigray.tasks._text import check_text
@@ -46,8 +47,6 @@ INPUT: dict[str, Any] = {
 """Settings of ``model.input``; see `TextToSpeech.State`. ``sample_rate`` is by default that of the training files, at most
 24 kHz. Recordings longer than ``max_seconds`` are not learned from: cut them where sentences end."""
 TOP_RATE = 24_000
-LONGEST_FRAMES = 160
-"""Most that one character may last: two seconds."""
 PAUSE_S = 0.2
 """Silence between sentences that were spoken one by one."""
 SCORING_ROUNDS = 8
@@ -264,11 +263,12 @@ class TextToSpeech(base.Task):
         return None if self.state.makes_sound else SpeechParameters(vocoder_rounds=SCORING_ROUNDS)
 
     def example(self, count: int, size: int | None = None) -> list[Row]:
-        """Texts of ``size`` words (by default 8), made of the letters that the voice knows."""
+        """Texts of ``size`` words (by default 8, 12 at most), made of the letters that the voice knows."""
         letters = [one for one in self.state.spelling.characters if one.isalnum()] or ["a"]
         rng = np.random.default_rng(0)
-        words = ["".join(rng.choice(letters, 5)) for _ in range(max(1, size or 8) + count)]
-        return [{"text": " ".join(words[start : start + max(1, size or 8)])} for start in range(count)]
+        length = min(max(1, size or 8), 12)
+        words = ["".join(rng.choice(letters, 5)) for _ in range(length + count)]
+        return [{"text": " ".join(words[start : start + length])} for start in range(count)]
 
     def keep(self, network: nn.Module) -> list[str]:
         """The layers that make frames and durations."""
@@ -289,40 +289,8 @@ class TextToSpeech(base.Task):
         return {"drawn": network.decode(batch["hidden"], batch["place"], batch["frames"])}  # type: ignore[operator]
 
     def _regulate(self, batch: Batch, outputs: Batch, speed: float = 1.0) -> Batch:
-        """Repeat what is known of each character for as many frames as it lasts: ``hidden`` (N, F, D), ``place`` (N, F, 2)."""
-        rows = []
-        for count, hidden, logs in zip(
-            batch["token_lengths"].tolist(), outputs["hidden"], outputs["log_durations"], strict=True
-        ):
-            ends = np.cumsum(self._frames(logs[:count], speed))
-            # ends are rounded, not lengths: what one character loses another gains
-            ends = np.maximum(np.round(ends).astype(np.int64), np.arange(count) == count - 1)
-            lasts = np.diff(ends, prepend=0)
-            which = np.repeat(np.arange(count), lasts)
-            part = (np.arange(len(which)) - (ends - lasts)[which] + 0.5) / lasts[which]
-            rows.append((self._drawn(hidden[which]), np.stack([part, np.log(lasts[which])], -1)))
-        lengths = np.array([len(place) for _, place in rows], dtype=np.int64)
-        size = (len(rows), lengths.max())
-        feed = {
-            "hidden": np.zeros((*size, rows[0][0].shape[1]), dtype=np.float32),
-            "place": np.zeros((*size, 2), dtype=np.float32),
-        }
-        for number, (hidden, place) in enumerate(rows):
-            feed["hidden"][number, : len(place)], feed["place"][number, : len(place)] = hidden, place
-        return {**feed, "frames": lengths}
-
-    def _frames(self, logs: np.ndarray, speed: float) -> np.ndarray:
-        """Return how many frames characters (T,) last, fractions for a network that was trained on none."""
-        frames = np.exp(logs.astype(np.float64).clip(-20, 20)) / (speed * self.state.pace)
-        return np.asarray(np.clip(np.ceil(frames) if self.state.makes_sound else frames, 0, LONGEST_FRAMES))
-
-    def _drawn(self, hidden: np.ndarray) -> np.ndarray:
-        """Return frames as they are, or drawn from the Gaussians (means, log deviations) that they are to VITS."""
-        if not self.state.makes_sound:
-            return hidden
-        means, logs = np.split(hidden, 2, axis=1)
-        noise = np.random.default_rng(0).standard_normal(means.shape)  # the same text always sounds the same
-        return np.asarray(means + noise * np.exp(logs) * self.state.noise_scale, dtype=np.float32)
+        state = self.state
+        return regulate(batch, outputs, speed * state.pace, state.noise_scale if state.makes_sound else None)
 
     def _mel(self, audio: Any) -> np.ndarray:
         """Return the standardised spectrogram (F, M), without frames when the recording is too long."""

@@ -26,7 +26,8 @@ CLUSTER = ROOT / "cluster"
 LAUNCHERS = sorted(CLUSTER.glob("*.yaml"))
 MANIFESTS = sorted((CLUSTER / "kuberay").glob("*.yaml"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-RAY_PIN = next(re.search(r"==([\d.]+)\.\*", name)[1] for name in PROJECT["dependencies"] if name.startswith("ray["))  # type: ignore[index]
+NEEDS = PROJECT["optional-dependencies"]["all"]
+RAY_PIN = next(re.search(r"==([\d.]+)\.\*", name)[1] for name in NEEDS if name.startswith("ray["))  # type: ignore[index]
 
 
 Validator = jsonschema.Draft202012Validator

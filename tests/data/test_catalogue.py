@@ -109,6 +109,20 @@ def test_voices_have_sentences_and_are_made_once(cache, monkeypatch):
     assert module.ENTRY.rows() == rows
 
 
+def test_announcements_are_all_different_and_made_once(cache, monkeypatch):
+    pytest.importorskip("espeakng_loader")
+    module = plugins.load(PACKAGE, "announcements")
+    monkeypatch.setattr(module, "COUNT", 6)
+    rows = module.ENTRY.rows()
+    assert len({row["text"] for row in rows}) == 6
+    for row in rows:
+        samples, rate = soundfile.read(io.BytesIO(row["audio"]))
+        assert rate == 16_000
+        assert 0.5 < len(samples) / rate < 4
+    monkeypatch.setattr(module, "COUNT", 0)
+    assert module.ENTRY.rows() == rows
+
+
 def test_drawn_faces_are_of_people(monkeypatch):
     module = plugins.load(PACKAGE, "faces")
     monkeypatch.setattr(module, "PEOPLE", 3)

@@ -10,7 +10,8 @@ import pytest
 
 from bigray.errors import Overloaded
 from bigray.schemas import ClassificationParameters
-from bigray.serve.batcher import Batcher, _Item, choose
+from bigray.serve.batcher import Batcher, Limits, _Item, choose
+from bigray.serve.cost import Cost
 
 
 class Fake:
@@ -92,13 +93,64 @@ def test_parameters_are_not_mixed() -> None:
     assert all(len({n % 2 for n in batch}) == 1 for batch in fake.batches)
 
 
-def test_weights_of_a_batch_are_alike() -> None:
+def items(*weights: int) -> list[_Item]:
     loop = asyncio.new_event_loop()
-    weights = [100, 5000, 110, 4, 90, 380, 30]
-    items = [_Item({"n": n}, None, weight, soon(), loop.create_future()) for n, weight in enumerate(weights)]
-    assert [item.weight for item in choose(items, 8)] == [100, 110, 90, 30]
-    assert [item.weight for item in choose(items, 2)] == [100, 110]
-    loop.close()
+    try:
+        return [_Item({"n": n}, None, weight, soon(), loop.create_future()) for n, weight in enumerate(weights)]
+    finally:
+        loop.close()
+
+
+def chosen(waiting: list[_Item], max_size: int = 8, cost: Cost | None = None, **limits: Any) -> list[int]:
+    return [item.weight for item in choose(waiting, max_size, cost or Cost(), Limits(**limits))]
+
+
+def learned(once_ms: float, item_ms: float, unit_ms: float) -> Cost:
+    """A cost after 64 inferences that took exactly what the three say, but for one that was disturbed."""
+    cost = Cost()
+    for n in range(64):
+        count, heaviest = 1 << n % 5, 20 + 37 * n % 200
+        took_ms = once_ms + item_ms * count + unit_ms * count * heaviest
+        cost.note([heaviest] * count, took_ms + (500 if n == 7 else 0))
+    return cost
+
+
+def test_before_anything_is_known_weights_are_alike() -> None:
+    waiting = items(100, 5000, 110, 4, 90, 380, 30)
+    assert chosen(waiting) == [100, 110, 90, 30]
+    assert chosen(waiting, 2) == [100, 110]
+
+
+def test_the_number_of_items_is_a_power_of_two_or_the_most_there_may_be() -> None:
+    for count, wanted in ((1, 1), (2, 2), (3, 2), (5, 4), (6, 6), (9, 6)):
+        assert len(chosen(items(*[10] * count), 6)) == wanted, count
+
+
+def test_what_inferences_took_is_learned() -> None:
+    for terms in ((2.0, 0.1, 0.01), (1.0, 3.0, 0.0), (0.5, 0.0, 0.02)):
+        cost = learned(*terms)
+        for count, heaviest in ((1, 30), (4, 100), (16, 60)):
+            truth = terms[0] + terms[1] * count + terms[2] * count * heaviest
+            assert cost.of(count, heaviest) == pytest.approx(truth, rel=0.15), terms
+
+
+def test_padding_may_cost_a_share_of_what_another_inference_would() -> None:
+    text = learned(2.0, 0.0, 0.01)  # 50 units of padding cost a quarter of what it takes to begin anew
+    assert chosen(items(100, 140, 160, 400), cost=text) == [100, 140]
+    assert chosen(items(400, 150, 250, 380), cost=text) == [400, 380]
+    assert chosen(items(1000, 1200), cost=text) == [1000, 1200], "what is nearly alike goes together anyway"
+    image = learned(1.0, 3.0, 0.0)  # the size of a file says nothing
+    assert chosen(items(100, 390, 30, 90), cost=image) == [100, 90, 30, 390][:2]
+
+
+def test_a_batch_keeps_its_limits_of_size_and_time() -> None:
+    cost = learned(2.0, 0.0, 0.01)
+    waiting = items(*[100] * 8)
+    assert cost.of(4, 100) == pytest.approx(6, rel=0.1)
+    assert len(chosen(waiting, cost=cost)) == 8
+    assert len(chosen(waiting, cost=cost, target_ms=7)) == 4
+    assert len(chosen(waiting, cost=cost, target_ms=0.1)) == 1, "one always may"
+    assert len(chosen(waiting, cost=cost, max_weight=250)) == 2
 
 
 def test_full_queue_and_cancelled_work() -> None:

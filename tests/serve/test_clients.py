@@ -9,6 +9,10 @@ import pytest
 from cases import png
 from conftest import NAMES
 
+from bigray.client import Client
+from bigray.schemas import CONTRACTS
+from bigray.serve.dialects._tensors import columns
+
 pytestmark = pytest.mark.cluster
 
 
@@ -29,8 +33,19 @@ def test_huggingface_client(service: str, sound: bytes, monkeypatch: pytest.Monk
     objects = client("object_detection").object_detection(png(64, 64), threshold=0.0)
     assert all(item.box.xmax >= item.box.xmin for item in objects)
     assert isinstance(client("automatic_speech_recognition").automatic_speech_recognition(sound).text, str)
+    answer = client("question_answering").question_answering(question="When?", context="Ada came home at nine.")
+    assert answer.answer == "Ada came home at nine."[answer.start : answer.end]
+    several = client("question_answering").question_answering(
+        question="When?", context="Ada came home at nine.", top_k=2
+    )
+    assert several[0].answer == answer.answer
+    assert isinstance(client("translation").translation("a small film").translation_text, str)
+    assert isinstance(client("summarization").summarization("a small film").summary_text, str)
+    assert client("text_to_speech").text_to_speech("a small word").startswith(b"RIFF")
     with pytest.raises(hub.errors.HfHubHTTPError, match="text is empty"):
         texts.text_classification(" ")
+    with pytest.raises(hub.errors.HfHubHTTPError, match="text is empty"):
+        client("translation").translation(" ")
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -73,6 +88,58 @@ def test_triton_client(binary: bool, service: str, sound: bytes) -> None:
         heard = infer(client("speech"), "speech", "audio", [sound], parameters={"return_timestamps": True})
         assert heard.as_numpy("text").shape == (1,)
         assert heard.as_numpy("word_time").shape[1] == 2
+        spoken = infer(client("readings"), "readings", "text", [b"a small word"])
+        assert spoken.as_numpy("audio")[0].startswith(b"RIFF")
+
+
+def test_triton_client_of_every_task(service: str, sound: bytes) -> None:
+    triton = pytest.importorskip("tritonclient.http")
+    given = {
+        "text": ["a small film", "sch\u00f6n"],
+        "question": ["When?", "Who?"],
+        "context": ["Ada came home at nine.", "Ada came home."],
+        "image": [png(), png(9, 5)],
+        "audio": [sound, sound],
+    }
+    rows = {"input", "box", "match_input", "word_input"}
+    with Client(service) as own:
+        for task, name in NAMES.items():
+            client = triton.InferenceServerClient(f"{service.removeprefix('http://')}/models/{name}")
+            told = client.get_model_metadata(name)
+            tensors = []
+            for one in told["inputs"]:
+                items = [item.encode() if isinstance(item, str) else item for item in given[one["name"]]]
+                tensors.append(triton.InferInput(one["name"], [2], one["datatype"]))
+                tensors[-1].set_data_from_numpy(np.array(items, dtype=object))
+            answer = client.infer(name, tensors, request_id=task)
+            assert answer.get_response()["id"] == task
+            found = {one["name"]: answer.as_numpy(one["name"]) for one in answer.get_response()["outputs"]}
+            assert found.keys() <= {one["name"] for one in told["outputs"]}, task
+            if not rows & found.keys():
+                assert all(len(array) == 2 for array in found.values()), task
+            fields = CONTRACTS[task].fields
+            inputs = [
+                dict(zip(fields, values, strict=True)) for values in zip(*(given[f] for f in fields), strict=True)
+            ]
+            plain = own.predict(task, inputs if len(fields) > 1 else given[fields[0]], model=name)
+            expected = columns(task, plain)
+            assert found.keys() == expected.keys(), task
+            for column, tensor in expected.items():
+                if tensor.datatype == "BYTES":
+                    assert [text.decode() for text in found[column].ravel()] == tensor.array.ravel().tolist(), task
+                else:
+                    assert found[column] == pytest.approx(tensor.array, abs=1e-4), task
+
+
+def test_openai_client_of_every_task(service: str, sound: bytes) -> None:
+    openai = pytest.importorskip("openai")
+    for task, name in NAMES.items():
+        client = openai.OpenAI(base_url=f"{service}/models/{name}/v1", api_key="any", max_retries=0)
+        assert [model.id for model in client.models.list()] == [name]
+        assert client.models.retrieve(name).id == name
+        if task != "automatic_speech_recognition":  # the one task with a place in that dialect
+            with pytest.raises(openai.NotFoundError, match="no such path"):
+                client.audio.transcriptions.create(model=name, file=("a.wav", sound))
 
 
 def test_openai_client(service: str, sound: bytes) -> None:
@@ -89,6 +156,10 @@ def test_openai_client(service: str, sound: bytes) -> None:
     )
     assert long.text == said.text
     assert isinstance(speech.audio.transcriptions.create(model="speech", file=sound, response_format="vtt"), str)
+    voice = client("/models/readings/v1").audio.speech
+    assert voice.create(model="readings", voice="alloy", input="a word", response_format="flac").content[:4] == b"fLaC"
+    with pytest.raises(openai.APIStatusError, match="response_format is one of"):
+        voice.create(model="readings", voice="alloy", input="a word", response_format="aac")
     with pytest.raises(openai.APIStatusError, match="WAV"):
         speech.audio.transcriptions.create(model="speech", file=("a.wav", png()))
     with pytest.raises(openai.NotFoundError, match="model at this address"):

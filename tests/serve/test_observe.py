@@ -68,7 +68,7 @@ def test_requests_batches_and_times(artifacts: dict[str, Path], settings: Serve)
     counted = [(tags["dialect"], tags["status"]) for _, tags in metrics.seen["bigray_requests"]]
     assert counted == [("huggingface", "200"), ("huggingface", "422"), ("openinference", "422"), ("none", "404")]
     assert sum(metrics.seen["bigray_batch_items"]) == 3
-    assert metrics.seen["bigray_input_bytes"][0][0] == 3 * len("a good film")
+    assert sum(value for value, _ in metrics.seen["bigray_input_bytes"]) == 3 * len("a good film")
     assert len(metrics.seen["bigray_request_ms"]) == 1
     assert all(value >= 0 for value in metrics.seen["bigray_queue_wait_ms"] + metrics.seen["bigray_inference_ms"])
     assert SECRET not in str(metrics.seen)
@@ -81,6 +81,33 @@ def test_canaries_are_counted_by_outcome() -> None:
         meter.canary(outcome)
     outcomes = [tags["outcome"] for _, tags in metrics.seen["bigray_canary"]]
     assert outcomes == ["answered", "same", "same", "different", "failed"]
+
+
+def test_tokens_and_seconds_of_audio_are_counted(artifacts: dict[str, Path], settings: Serve, sound: bytes) -> None:
+    asked: dict[str, tuple[dict[str, Any], str]] = {
+        "text_classification": ({"json": {"inputs": ["a good film", "film"]}}, "bigray_tokens"),
+        "question_answering": ({"json": {"inputs": {"question": "a", "context": "b"}}}, "bigray_tokens"),
+        "translation": ({"json": {"inputs": "a film"}}, "bigray_tokens"),
+        "automatic_speech_recognition": ({"content": sound}, "bigray_audio_s"),
+        "speaker_recognition": ({"content": sound}, "bigray_audio_s"),
+    }
+    for task, (request, counter) in asked.items():
+        metrics = Metrics()
+        replica = Replica.open(str(artifacts[task]), "one", settings, PrometheusMeter("one", metrics))
+
+        async def run(replica: Replica, request: dict[str, Any]) -> None:
+            async with client(replica) as http:
+                assert (await http.post("", **request)).status_code == 200
+
+        before = sum(value for value, _ in metrics.seen[counter])
+        asyncio.run(run(replica, request))
+        found = sum(value for value, _ in metrics.seen[counter])
+        assert before == 0, "what warms a replica up is nobody's"
+        if counter == "bigray_audio_s":
+            assert found == pytest.approx(1.0 if task == "speaker_recognition" else 0.5, abs=0.02), task
+        else:
+            assert found >= 2, task
+        assert not metrics.seen[{"bigray_tokens": "bigray_audio_s"}.get(counter, "bigray_tokens")]
 
 
 def test_health_runs_an_inference_but_not_for_everybody(
@@ -150,6 +177,38 @@ def test_traces_are_followed(given: str, followed: bool) -> None:
     assert (app.headers[b"x-request-id"] == TRACE.encode()) == followed
     ask(app, "/", {"traceparent": given, "x-request-id": "own"})
     assert app.headers[b"x-request-id"] == b"own"
+
+
+def test_a_trace_is_answered() -> None:
+    answer = ask(App(), "/", {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"})
+    version, trace, span, flags = answer.headers["traceresponse"].split("-")
+    assert (version, trace, flags) == ("00", TRACE, "01")
+    assert len(span) == 16
+    assert span != "b7ad6b7169203331"
+    assert "traceresponse" not in ask(App(), "/", {"traceparent": "00-1-2-3"}).headers
+    refused = ask(App(), "/", {"traceparent": f"00-{TRACE}-b7ad6b7169203331-00"}, hosts=frozenset({"here"}))
+    assert (refused.status_code, refused.headers["traceresponse"][3:35]) == (403, TRACE)
+
+
+@pytest.mark.parametrize("access_log", [True, False])
+def test_requests_are_logged_without_what_was_asked(access_log: bool, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("ray.serve")
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.INFO)
+    try:
+        headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "x-request-id": "own", "x-own": SECRET}
+        ask(App(), f"/models/texts/v2/a%0ab?token={SECRET}", headers, access_log=access_log)
+    finally:
+        logger.removeHandler(caplog.handler)
+    # where the logger hands on to the root's, caplog sees a line twice
+    lines = {record.getMessage() for record in caplog.records if record.getMessage().startswith("POST")}
+    assert len(lines) == access_log
+    for line in lines:
+        start, _, rest = line.partition(" ms ")
+        assert start.startswith("POST /models/texts/v2/a\\nb 204 ")
+        assert float(start.split()[-1]) >= 0
+        assert rest == f"in=0 out=0 model=texts id=own trace={TRACE}"
+        assert SECRET not in line
 
 
 def test_the_time_of_receipt_cannot_be_forged() -> None:

@@ -20,8 +20,9 @@ from bigray.predictor import Predictor, load_session, program
 from bigray.recipe import Data, Model
 from bigray.schemas import CONTRACTS, Speech, SpeechParameters
 from bigray.tasks import _sound
+from bigray.tasks._regulator import LONGEST_FRAMES, regulate, whole_frames
 from bigray.tasks._spelling import Spelling, pieces
-from bigray.tasks.text_to_speech import LONGEST_FRAMES, TASK
+from bigray.tasks.text_to_speech import TASK
 
 RATE = 16_000
 OPTIONS = {"width": 32, "encoder_depth": 1, "decoder_depth": 1, "dropout": 0.0}
@@ -177,9 +178,23 @@ def test_speed_and_rounds() -> None:
     assert len(samples(predictor.predict([{"text": "abc"}], SpeechParameters(vocoder_rounds=3))[0])) == 50 * 200
 
 
-def test_a_network_gone_wild_makes_no_endless_sound() -> None:
-    task = prepared()
-    assert task._frames(np.array([500.0, -500.0]), 1.0).tolist() == [LONGEST_FRAMES, pytest.approx(0, abs=1e-6)]
+def test_frames_are_whole_and_their_sum_is_right() -> None:
+    assert whole_frames(np.log([2.4, 2.4, 2.4, 2.4, 2.4]), 1.0, rounded_up=False).tolist() == [2, 3, 2, 3, 2]
+    assert whole_frames(np.log([2.4, 2.4]), 1.0, rounded_up=True).tolist() == [3, 3]
+    assert whole_frames(np.log([4.0, 4.0]), 4.0, rounded_up=False).tolist() == [1, 1]
+    assert whole_frames(np.array([-500.0, -500.0]), 1.0, rounded_up=False).tolist() == [0, 1]
+    # a network gone wild makes no endless sound
+    assert whole_frames(np.array([500.0, 0.0]), 1.0, rounded_up=False).tolist() == [LONGEST_FRAMES, 1]
+
+
+def test_regulator_repeats_and_places() -> None:
+    outputs = {"hidden": np.array([[[1.0], [2.0], [0.0]], [[3.0], [4.0], [5.0]]]), "log_durations": np.zeros((2, 3))}
+    outputs["log_durations"][0] = np.log([3.0, 1.0, 9.0])
+    found = regulate({"token_lengths": np.array([2, 3])}, outputs, 1.0)
+    assert found["frames"].tolist() == [4, 3]
+    assert found["hidden"][:, :, 0].tolist() == [[1, 1, 1, 2], [3, 4, 5, 0]]
+    assert found["place"][0, :, 0] == pytest.approx([1 / 6, 0.5, 5 / 6, 0.5])
+    assert found["place"][0, :, 1] == pytest.approx(np.log([3, 3, 3, 1]))
 
 
 def test_long_texts_are_spoken_piece_by_piece() -> None:

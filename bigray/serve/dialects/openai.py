@@ -53,7 +53,7 @@ class OpenAI(Dialect):
             return ("GET",)
         if path == _speaking.PATH:
             return ("POST",) if about.contract.file else ()
-        return ("POST",) if path == TRANSCRIPTIONS and about.contract.field == "audio" else ()
+        return ("POST",) if path == TRANSCRIPTIONS and _transcribes(about.contract) else ()
 
     def accepts(self, contract: Contract) -> str:
         """A form, or JSON for what is to be spoken."""
@@ -122,7 +122,7 @@ class OpenAI(Dialect):
         paths: dict[str, Any] = {"/v1/models": {"get": operation("The model, as a list", {"type": "object"})}}
         if about.contract.file:
             paths[_speaking.PATH] = {"post": _speaking.describe(about)}
-        if about.contract.field == "audio":
+        if _transcribes(about.contract):
             form = {
                 "type": "object",
                 "properties": {
@@ -137,6 +137,10 @@ class OpenAI(Dialect):
             content = {"multipart/form-data": {"schema": form}}
             paths[TRANSCRIPTIONS] = {"post": operation("Transcribe, in the form of OpenAI's API", answer, content)}
         return paths
+
+
+def _transcribes(contract: Contract) -> bool:
+    return contract.parameters is TranscriptionParameters
 
 
 def _text(form: dict[str, list[bytes]], name: str) -> str | None:
