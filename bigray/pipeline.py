@@ -8,7 +8,7 @@ on where it stopped, and a run with another budget does not train again::
       search-<digest>/    one folder per candidate
       artifact/           the model handed out (only after it was verified)
       samples/            answers to unseen rows, where they are files
-      results.json, report.html, recipe.yaml
+      results.json, report.html, recipe.yaml, progress.json
 """
 
 from __future__ import annotations

@@ -160,6 +160,14 @@ def test_a_recording_is_sent_as_wav(tab: Tab) -> None:
     assert len(sent) > 8000
 
 
+def test_what_is_spoken_can_be_heard(tab: Tab) -> None:
+    page = tab.open("#/models/readings")
+    page.get_by_label("Text to speak").fill("a small word")
+    answer = run(page)
+    expect(answer.locator("audio")).to_be_visible()
+    page.wait_for_function("() => document.querySelector('.answer audio').duration > 0")
+
+
 def test_two_faces_are_compared(tab: Tab) -> None:
     page = tab.open("#/models/faces")
     for number in range(2):

@@ -23,7 +23,7 @@ export const key = {
 
 /** Send a request to a path below this page; returns the response, throws a Problem for everything else. */
 export async function request(path, options = {}) {
-  const headers = { accept: "application/json, audio/*;q=0.9", ...options.headers };
+  const headers = { accept: "application/json", ...options.headers };
   if (key.get()) headers.authorization = `Bearer ${key.get()}`;
   let response;
   try {
@@ -45,12 +45,12 @@ export async function request(path, options = {}) {
 export const get = async (path) => (await request(path)).json();
 
 /** Ask a model; returns its answer (data, or a Blob of sound), how long it took in ms, and the request's id. */
-export async function ask(model, inputs, parameters, signal) {
+export async function ask(model, inputs, { parameters, accept, signal }) {
   const body = JSON.stringify(parameters ? { inputs, parameters } : { inputs });
   const began = performance.now();
   const response = await request(`models/${encodeURIComponent(model)}`, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", ...(accept && { accept }) },
     body,
     signal,
   });

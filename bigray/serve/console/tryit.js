@@ -13,7 +13,7 @@ const FORMS = {
   text_classification: () => text("Text", "A fine film, from the first scene to the last.", (answer) => answers.labels(answer.flat())),
   translation: () => text("Text to translate", "Where is the station?", (answer) => answers.text(answer, "translation_text")),
   summarization: () => text("Text to summarize", "Paste a report, an article, a thread …", (answer) => answers.text(answer, "summary_text"), 8),
-  text_to_speech: () => text("Text to speak", "Good morning.", (answer) => answers.sound(answer)),
+  text_to_speech: () => ({ ...text("Text to speak", "Good morning.", (answer) => answers.sound(answer)), accept: "audio/*" }),
   question_answering() {
     const question = h("input", { type: "text", required: true, placeholder: "When did Ada come home?" });
     const context = area(6, "The text that holds the answer: Ada left at noon. She came home at nine.");
@@ -98,7 +98,7 @@ export function panel(model) {
       }
       say(status, "Asking …");
       result.setAttribute("aria-busy", "true");
-      const { answer, took, requestId } = await ask(model.id, inputs, form.parameters, mine.signal);
+      const { answer, took, requestId } = await ask(model.id, inputs, { ...form, signal: mine.signal });
       if (mine !== running) return;
       put(result, form.show(answer), answer instanceof Blob ? null : details(answer));
       put(status, `Answered in ${words.ms(took)}`, requestId && h("span", { class: "id" }, requestId));
