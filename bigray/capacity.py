@@ -21,6 +21,10 @@ from bigray.errors import ArtifactError, UserError
 MAX_REPLICAS = 10_000
 REQUESTS = 20_000
 """Of one simulation."""
+SEARCH_STEPS = 10
+"""Halvings of the range in which the highest rate is looked for: to a thousandth of it."""
+LEAST_SHARE = 0.01
+"""Of that range, so that a p95 hardly above one inference still gives a target above zero."""
 MAX_LOAD = 0.7
 """Load on a replica as a share of what it can carry at most, so that bursts do not queue without end."""
 
@@ -80,15 +84,9 @@ def plan(
     """
     if not requests_per_s > 0:
         raise UserError("The load must be above 0 requests per second.", code="impossible_load")
-    alone_ms = batch_ms(times, 1)
-    if p95_ms is not None and alone_ms > p95_ms:
-        raise UserError(
-            f"One inference takes {alone_ms:.3g} ms on the machine it was measured on, more than the {p95_ms:g} ms "
-            "wished for. More replicas do not help; a faster model or machine would.",
-            code="impossible_load",
-        )
-    best = max(range(1, max_batch_size + 1), key=lambda size: size / batch_ms(times, size))
-    capacity = best / batch_ms(times, best) * 1000
+    if p95_ms is not None:
+        _check_possible(times, p95_ms)
+    best, capacity = _most_per_s(times, max_batch_size)
     fewest = max(1, math.ceil(requests_per_s / (capacity * MAX_LOAD)))
 
     def carried(replicas: int) -> bool:
@@ -104,6 +102,46 @@ def plan(
     cores = replicas * cpus
     cost = None if core_hour is None else cores * core_hour / (requests_per_s * 3600) * 1e6
     return Plan(replicas, cores, requests_per_s / replicas / capacity, seen.p95_ms, seen.batch_size, cost)
+
+
+def ongoing_within(times: Sequence[tuple[int, float]], p95_ms: float, max_batch_size: int = 16) -> float:
+    """Return how many requests are in one replica on average when it carries the most that this p95 allows.
+
+    At most `MAX_LOAD` of what it can carry; the number follows from rate and mean time by Little's law.
+
+    Raises:
+        UserError: ``impossible_load``: one inference alone takes longer.
+    """
+    _check_possible(times, p95_ms)
+    best, capacity = _most_per_s(times, max_batch_size)
+    fits, above = 0.0, capacity * MAX_LOAD
+    seen = simulate(times, above, best)
+    if seen.p95_ms <= p95_ms:
+        return above * seen.mean_ms / 1000
+    for _ in range(SEARCH_STEPS):
+        rate = (fits + above) / 2
+        if simulate(times, rate, best).p95_ms <= p95_ms:
+            fits = rate
+        else:
+            above = rate
+    fits = max(fits, above * LEAST_SHARE)
+    return fits * simulate(times, fits, best).mean_ms / 1000
+
+
+def _check_possible(times: Sequence[tuple[int, float]], p95_ms: float) -> None:
+    alone_ms = batch_ms(times, 1)
+    if alone_ms > p95_ms:
+        raise UserError(
+            f"One inference takes {alone_ms:.3g} ms on the machine it was measured on, more than the {p95_ms:g} ms "
+            "wished for. More replicas do not help; a faster model or machine would.",
+            code="impossible_load",
+        )
+
+
+def _most_per_s(times: Sequence[tuple[int, float]], max_batch_size: int) -> tuple[int, float]:
+    """Return the batch size that gets most done, and the requests per second that it gets done."""
+    best = max(range(1, max_batch_size + 1), key=lambda size: size / batch_ms(times, size))
+    return best, best / batch_ms(times, best) * 1000
 
 
 @dataclass(frozen=True)

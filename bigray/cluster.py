@@ -32,7 +32,7 @@ def cluster(*, dashboard: bool = False, quiet: bool = True) -> Iterator[str | No
     _tame_logs(quiet)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if os.environ.get("RAY_ADDRESS"):
-        context = ray.init(log_to_driver=not quiet)
+        context = ray.init(log_to_driver=not quiet, logging_level=logging.ERROR)
     else:
         if "RAY_AUTH_MODE" not in os.environ:
             # ray.init turns token mode on for a new cluster (the mode cannot be set from here any more: Ray read it

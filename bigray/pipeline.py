@@ -13,7 +13,6 @@ on where it stopped, and a run with another budget does not train again::
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigray import plugins
+from bigray import plugins, runs
 from bigray import recipe as recipes
 from bigray.artifact import MANIFEST, Artifact, Manifest, create, now, write_atomically
+from bigray.digest import digest
 from bigray.errors import NothingQualified, RecipeError
 from bigray.recipe import Recipe
 from bigray.results import Estimate, Results, Sample, Trial, Variant, Verdict
@@ -42,10 +42,6 @@ TEST_ROWS = 10_000
 MEDIA_SAMPLE = 32
 """Rows whose media a task may look at to choose sizes; the labels of many more are given without media."""
 RECOVERY_ROWS = 50_000
-BUDGET = (
-    "max_drop", "max_drop_unit", "p95_ms", "size_mb", "memory_mb", "force", "trials", "concurrency", "max_minutes",
-)  # fmt: skip
-"""Settings that say which candidate is wanted, or how long to look: with others, the same search goes on."""
 VERIFY_ATTEMPTS = 3
 """Candidates verified at most; each further look at the unseen rows makes them a little less unseen."""
 
@@ -117,23 +113,28 @@ def run(recipe: Recipe, listen: Listen | None = None, *, until: str = "search", 
         NothingQualified: The search ended without a model that keeps the budget and is faster; results and report
             are written all the same.
     """
-    from bigray.cluster import cluster
-
     check(recipe)
     this = Run(recipe, listen or (lambda event: None))
     this.directory.mkdir(parents=True, exist_ok=True)
     write_atomically(this.directory / "recipe.yaml", recipes.dump(recipe))
+    with runs.recording(this.directory, recipe, task_class(recipe).primary, this.listen) as this.listen:
+        results = _on_cluster(this, until, dashboard)
+        if results.verdict is not None and not (results.verdict.qualified or results.verdict.forced):
+            raise NothingQualified(f"{results.verdict.reason} Report: {this.directory / 'report.html'}.")
+    return results
+
+
+def _on_cluster(this: Run, until: str, dashboard: bool) -> Results:
+    from bigray.cluster import cluster
+
     with this.stage("cluster"):
         context = cluster(dashboard=dashboard)
         address = context.__enter__()
     this.listen({"stage": "cluster", "dashboard": address})
     try:
-        results = _stages(this, until)
+        return _stages(this, until)
     finally:
         context.__exit__(None, None, None)
-    if results.verdict is not None and not (results.verdict.qualified or results.verdict.forced):
-        raise NothingQualified(f"{results.verdict.reason} Report: {this.directory / 'report.html'}.")
-    return results
 
 
 def _stages(this: Run, until: str) -> Results:
@@ -148,6 +149,7 @@ def _stages(this: Run, until: str) -> Results:
     with this.stage("train"):
         if dense is None:
             dense, history = _train(this, splits, sample)
+        this.listen({"stage": "train", "history": history})
     metric = task_class(recipe).primary
     results = Results(
         name=recipe.name,
@@ -175,11 +177,11 @@ def _stages(this: Run, until: str) -> Results:
 
 
 def _samples(this: Run, results: Results, test: list[Row]) -> list[Sample]:
-    from bigray import samples
+    from bigray import listening
 
     answers_are_files = CONTRACTS[results.task].file is not None
     return (
-        samples.write(this.directory / results.artifact, test, this.directory)
+        listening.write(this.directory / results.artifact, test, this.directory)
         if results.artifact and answers_are_files
         else []
     )
@@ -217,7 +219,7 @@ def _train(this: Run, splits: Any, sample: list[Row]) -> tuple[Artifact, list[di
 
 
 def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: list[Row]) -> Results:
-    from bigray.compress import objective, search, space
+    from bigray.compress import objective, search, sensitivity, space
     from bigray.compress.candidate import Job
     from bigray.compress.plan import Plan
     from bigray.data import sources
@@ -225,7 +227,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     from bigray.predictor import open_artifact
 
     recipe, settings = this.recipe, this.recipe.compress
-    folder = this.directory / f"search-{_digest(recipe, 'search')}"
+    folder = this.directory / f"search-{digest(recipe, 'search')}"
     with this.stage("read rows"):
         validation = sources.take(splits.validation, settings.evaluation_rows, recipe.seed)
         recovery = sources.take(splits.train, RECOVERY_ROWS, recipe.seed)
@@ -247,6 +249,10 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     plans = space.build(settings, predictor.task)
     for sentence in plans.left_out:
         this.listen({"stage": "search", "left_out": sentence})
+    with this.stage("sensitivity"):
+        costs = search.sensitivities(job, plans)
+    plans = plans.sparing(sensitivity.dearest(costs))
+    results = results.model_copy(update={"sensitivity": costs})
     with this.stage("search"):
         trials = search.search(job, plans, lambda state: this.listen({"stage": "search", **state}))
     verdict: Verdict | None = None
@@ -283,7 +289,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     if winner is None:
         return _nothing(results, trials, verdict, limits)
     with this.stage("artifact"):
-        _hand_out(this, dense, folder / plan.key / "model", judged.dense, judged.chosen, verdict)
+        _hand_out(this, dense, folder / plan.key / "model", judged.dense, judged.chosen, results)
     return results.model_copy(update={"chosen": judged.chosen, "artifact": "artifact"})
 
 
@@ -309,14 +315,14 @@ def _dense_only(this: Run, results: Results, dense: Artifact, test: list[Row]) -
     variant = Variant(
         engine="torch_eager", metrics=scores, latency=latency["dense"], size_bytes=dense.manifest.size_bytes
     )
-    _hand_out(this, dense, dense.model_dir, variant, variant, None)
+    _hand_out(this, dense, dense.model_dir, variant, variant, results)
     return results.model_copy(update={"dense": variant, "artifact": "artifact"})
 
 
-def _hand_out(
-    this: Run, dense: Artifact, model: Path, before: Variant, after: Variant, verdict: Verdict | None
-) -> None:
+def _hand_out(this: Run, dense: Artifact, model: Path, before: Variant, after: Variant, results: Results) -> None:
     import shutil
+
+    from bigray import front
 
     manifest = _manifest(this, dense.manifest.architecture, after.engine).model_copy(
         update={
@@ -327,12 +333,13 @@ def _hand_out(
                 "dense": [one.model_dump() for one in before.latency],
                 "speedup": after.speedup,
             },
-            "verdict": verdict.model_dump() if verdict else {},
+            "verdict": results.verdict.model_dump() if results.verdict else {},
         }
     )
     with create(this.directory / "artifact") as draft:
         shutil.copytree(dense.task_dir, draft.task_dir, dirs_exist_ok=True)
         shutil.copytree(model, draft.model_dir, dirs_exist_ok=True)
+        front.write(results, draft.directory)
         draft.commit(manifest)
 
 
@@ -366,28 +373,7 @@ def _dense_done(this: Run) -> tuple[Artifact | None, list[dict[str, Any]]]:
 
 
 def _train_folder(this: Run) -> Path:
-    return this.directory / f"train-{_digest(this.recipe, 'train')}"
-
-
-def _digest(recipe: Recipe, stage: str) -> str:
-    parts = ["task", "seed", "data", "model", "train"] + (["compress"] if stage == "search" else [])
-    content = recipe.model_dump(mode="json", include=set(parts))
-    content["train"].pop("max_failures", None)
-    for key in BUDGET:
-        content.get("compress", {}).pop(key, None)
-    content["files"] = [_stamp(source) for source in (recipe.data.train, recipe.data.validation, recipe.data.test)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def _stamp(source: Any) -> Any:
-    # a changed file is another data set; a folder is taken by its own time stamp
-    if isinstance(source, list):
-        return [_stamp(item) for item in source]
-    path = Path(source) if isinstance(source, str) else None
-    if path is None or not path.exists():
-        return source
-    stat = path.stat()
-    return [str(path), stat.st_size, stat.st_mtime_ns]
+    return this.directory / f"train-{digest(this.recipe, 'train')}"
 
 
 def _plain(metrics: dict[str, Estimate]) -> dict[str, Any]:

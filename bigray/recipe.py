@@ -201,6 +201,8 @@ class Compress(Section):
     """Training rows that static quantization looks at."""
     evaluation_rows: int = Field(1000, ge=16)
     """Validation rows on which a candidate is scored (a seeded choice when there are more)."""
+    sensitivity_rows: int = Field(128, ge=0)
+    """Validation rows on which each group of layers is probed before a search that prunes; 0 does without."""
     batch_sizes: list[Annotated[int, Field(ge=1)]] = Field([1], min_length=1)
     """Batch sizes at which latency is measured; the first one decides."""
     threads: int = Field(1, ge=1)
@@ -225,8 +227,10 @@ class Serve(Section):
     """Replicas kept with no traffic."""
     max_replicas: int = Field(2, ge=1)
     """Replicas at most."""
-    target_ongoing_requests: float = Field(4, gt=0)
-    """Requests in progress per replica that autoscaling aims at."""
+    p95_ms: float | None = Field(None, gt=0)
+    """Longest time in the service for 95 of 100 requests, without network; replicas are added to keep it."""
+    target_ongoing_requests: float | None = Field(None, gt=0)
+    """Requests in progress per replica that autoscaling aims at; by default what keeps ``p95_ms``, without one 4."""
     max_ongoing_requests: int = Field(64, ge=1)
     """Requests one replica takes in at once; at least ``max_batch_size``."""
     max_queued_requests: int = Field(256, ge=1)
@@ -246,6 +250,10 @@ class Serve(Section):
     def _consistent(self) -> Serve:
         if self.max_replicas < max(1, self.min_replicas):
             raise ValueError(f"max_replicas is {self.max_replicas}, below min_replicas {self.min_replicas}")
+        if self.p95_ms is not None and self.target_ongoing_requests is not None:
+            raise ValueError(
+                "p95_ms and target_ongoing_requests say the same in two ways; state one, the other as null"
+            )
         if self.max_ongoing_requests < self.max_batch_size:
             raise ValueError(
                 f"max_ongoing_requests is {self.max_ongoing_requests}, below max_batch_size {self.max_batch_size}: "

@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from bigray import charts
+from bigray import charts, front
 from bigray.artifact import write_atomically
 from bigray.results import Estimate, Latency, Results, Sample, Trial, Variant
 
@@ -115,7 +115,7 @@ def _curves(results: Results) -> list[charts.Chart]:
 
 def _front(results: Results) -> charts.Chart | None:
     """Draw quality over latency, both as the search measured them: on validation rows."""
-    drawn = [trial for trial in results.trials if trial.status == "ok" and _placed(trial, results.metric)]
+    drawn = [trial for trial in results.trials if trial.status == "ok" and front.placed(trial, results.metric)]
     if not drawn:
         return None
     dense = _dense_point(results, drawn[0])
@@ -178,11 +178,8 @@ def _dense_point(results: Results, trial: Trial) -> tuple[float, float] | None:
     """Place the dense model by what trials know: their drop against it on the same rows."""
     if results.dense is None or not results.dense.latency:
         return None
-    if trial.drop_points is None:
-        value = results.dense.metrics.get(results.metric)
-        return None if value is None else (_p50(results.dense), value.value)
-    sign = 1 if results.higher_is_better else -1
-    return _p50(results.dense), _value(trial.variant, results.metric) + sign * trial.drop_points / 100
+    quality = front.dense_quality(results, trial)
+    return None if quality is None else (_p50(results.dense), quality)
 
 
 def _interval(results: Results) -> dict[str, Any] | None:
@@ -209,10 +206,6 @@ def _metric_names(results: Results) -> list[str]:
     found = [name for variant in (results.dense, results.chosen) if variant for name in variant.metrics]
     rest = sorted(set(found) - {results.metric})
     return [results.metric, *rest] if found else []
-
-
-def _placed(trial: Trial, metric: str) -> bool:
-    return metric in trial.variant.metrics and bool(trial.variant.latency)
 
 
 def _p50(variant: Variant) -> float:

@@ -54,9 +54,22 @@ class Variant(BaseModel):
         """Short name, e.g. ``openvino: prune_structured(ratio=0.3) + quantize_static``."""
         parts = []
         for step in self.steps:
-            knobs = ", ".join(f"{key}={_short(value)}" for key, value in step.knobs.items())
+            knobs = ", ".join(f"{key}={_short(value)}" for key, value in step.knobs.items() if value != "")
             parts.append(f"{step.method}({knobs})" if knobs else step.method)
         return f"{self.engine}: {' + '.join(parts) if parts else 'no compression'}"
+
+
+class LayerCost(BaseModel):
+    """What it costs to make one group of layers narrower, alone and without recovery; see `bigray.compress.sensitivity`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    layer: str
+    """Name of the group's first layer."""
+    drop_points: float
+    saved_ms: float
+    """At the recipe's first batch size; may be negative, by noise or because narrow layers can be slower."""
+    whole_ms: float
+    """Median time of the whole model on the same engine."""
 
 
 class Trial(BaseModel):
@@ -135,6 +148,7 @@ class Results(BaseModel):
     dense: Variant | None = None
     chosen: Variant | None = None
     trials: list[Trial] = []
+    sensitivity: list[LayerCost] = []
     verdict: Verdict | None = None
     artifact: str | None = None
     """Folder of the artifact handed out, relative to the run's folder."""

@@ -25,6 +25,7 @@ os.environ.update(
     RAY_TRAIN_ENABLE_PRINT_PATCH="0",
     RAY_AIR_NEW_OUTPUT="0",
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
+    BIGRAY_STATE=tempfile.mkdtemp(prefix="bigray-state-"),
 )
 
 ROOT = Path(__file__).parent.parent

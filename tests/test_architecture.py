@@ -21,14 +21,14 @@ MAX_LINES = 400
 
 FLOORS = (
     {"errors", "charts"},
-    {"plugins", "schemas", "strict_yaml", "recipe_problems", "head", "polling"},
-    {"recipe", "recipes", "metrics"},
+    {"plugins", "schemas", "strict_yaml", "recipe_problems", "head", "polling", "capacity"},
+    {"recipe", "recipes", "samples", "metrics"},
     {"models"},
     {"artifact", "engines", "tasks"},
     {"results", "predictor", "data"},
-    {"evaluate", "measure", "samples"},
+    {"evaluate", "measure", "listening", "front", "runs"},
     {"train", "compress", "serve"},
-    {"report", "bundle", "cluster", "inventory", "probe", "progress", "client", "capacity"},
+    {"report", "digest", "bundle", "cluster", "inventory", "probe", "progress", "client", "background"},
     {"pipeline", "jobs"},
     {"demo"},
     {"cli"},
@@ -46,6 +46,7 @@ NARROW = {
 """Those that may import less than their floor allows."""
 
 RAY = {
+    "bigray.background",
     "bigray.cluster",
     "bigray.compress.proposer",
     "bigray.compress.search",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 import pytest
 
 from bigray import capacity
@@ -71,3 +73,22 @@ def test_what_cannot_be(rps: float, p95_ms: float | None, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         plan(TIMES, requests_per_s=rps, p95_ms=p95_ms)
     assert caught.value.code == "impossible_load"
+
+
+@pytest.mark.parametrize("p95_ms", [12.0, 40.0])
+def test_ongoing_requests_keep_the_p95(p95_ms: float) -> None:
+    ongoing = capacity.ongoing_within(TIMES, p95_ms)
+    # Little: the rate at which that many are inside; there the p95 holds, and a little above it no more or not allowed
+    inside = lambda rps: rps * simulate(TIMES, rps, 16).mean_ms / 1000  # noqa: E731
+    rate = bisect.bisect_right(range(400), ongoing, lo=1, key=inside) - 1
+    assert simulate(TIMES, rate, 16).p95_ms <= p95_ms
+    most = 16 / 34.0 * 1000 * capacity.MAX_LOAD
+    assert rate >= most - 2 or simulate(TIMES, rate * 1.1, 16).p95_ms > p95_ms
+
+
+def test_more_time_allows_more_at_once() -> None:
+    found = [capacity.ongoing_within(TIMES, p95_ms) for p95_ms in (4.0, 8.0, 16.0, 32.0)]
+    assert found == sorted(found)
+    assert found[0] > 0
+    with pytest.raises(UserError, match="takes 4 ms"):
+        capacity.ongoing_within(TIMES, 3.9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,13 +18,15 @@ import jsonschema
 import pytest
 import yaml
 
-from bigray import demo, pipeline
+from bigray import demo, pipeline, plugins, samples
 from bigray import recipe as recipes
 from bigray.artifact import Manifest, create, now
 from bigray.cli import main
 from bigray.errors import DataError, NothingQualified, TrainingFailed
 from bigray.models.base import build
 from bigray.predictor import program
+from bigray.schemas import CONTRACTS
+from bigray.tasks import _speech, _vision
 from bigray.tasks.text_classification import TASK
 
 Run = Callable[..., tuple[int, str, str]]
@@ -78,7 +81,7 @@ def test_version(run: Run) -> None:
         (("init", "text_clasification"), "Did you mean 'text_classification'"),
         (("predict", "nowhere", "text"), "no bigray artifact"),
         (("predict", "http://127.0.0.1:1/x", "text"), "names no model"),
-        (("predict", "nowhere"), "Missing argument"),
+        (("predict",), "Missing argument"),
         (("deploy", "nowhere", "--name", "x"), "no bigray artifact"),
         (("deploy", "nowhere"), "Missing option"),
         (("deploy", "nowhere", "--name", "x", "--port", "0"), "port"),
@@ -212,6 +215,26 @@ def test_predict_answers_from_disk(run: Run, artifact: Path) -> None:
     assert sum(label["score"] for label in answers[0]) == pytest.approx(1)
 
 
+def test_predict_without_an_input_takes_the_sample(run: Run, artifact: Path) -> None:
+    code, out, err = run("predict", str(artifact))
+    assert code == 0
+    assert {label["label"] for label in json.loads(out)} == {"good", "bad"}
+    assert "samples/text_classification.txt" in err
+
+
+@pytest.mark.parametrize("task", plugins.names("bigray.tasks"))
+def test_every_task_has_a_sample_that_it_takes(task: str) -> None:
+    file, contract = samples.locate(task), CONTRACTS[task]
+    if contract.input is not None:
+        contract.input.model_validate_json(file.read_bytes())
+    elif contract.field == "text":
+        assert file.read_text(encoding="utf-8").strip()
+    elif contract.field == "image":
+        assert min(_vision.decode_image(file.read_bytes()).shape[:2]) >= 8
+    else:
+        assert len(_speech.decode_audio(file.read_bytes(), 16_000)) > 4000
+
+
 def test_predict_refuses_a_changed_artifact(run: Run, artifact: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -230,11 +253,12 @@ class FakeService(BaseHTTPRequestHandler):
         "reviews": {"id": "reviews", "task": "text_classification", "engine": "openvino", "url": "/models/reviews"},
         "digits": {"id": "digits", "task": "image_classification", "engine": "onnxruntime", "url": "/models/digits"},
     }
+    ASLEEP: dict[str, Any] = {"id": "idle", "task": "translation", "engine": "openvino", "replicas": {"wanted": 0}}
 
     def do_GET(self) -> None:
         parts = self.path.strip("/").split("/")
         if self.path == "/models":
-            self.answer({"object": "list", "data": list(self.ABOUT.values())})
+            self.answer({"object": "list", "data": [*self.ABOUT.values(), self.ASLEEP]})
         elif parts == ["models", "digits", "healthz"]:
             self.answer({"status": 400, "detail": "loading", "code": "bad_request"}, 400)
         elif len(parts) == 3:
@@ -283,8 +307,9 @@ def test_predict_asks_a_service(run: Run, service: str, tmp_path: Path) -> None:
 def test_status_lists_models(run: Run, service: str) -> None:
     code, out, err = run("status", "--url", service)
     assert (code, err) == (0, "")
-    assert re.search(r"reviews\s+text_classification\s+openvino\s+ready", out)
-    assert re.search(r"digits\s+image_classification\s+onnxruntime\s+not ready", out)
+    assert re.search(r"reviews\s+text_classification\s+openvino\s+\S+\s+ready", out)
+    assert re.search(r"digits\s+image_classification\s+onnxruntime\s+\S+\s+not ready", out)
+    assert re.search(r"idle\s+translation\s+openvino\s+\S+\s+asleep", out)
 
 
 def test_an_input_of_several_fields_is_json() -> None:
@@ -338,3 +363,27 @@ def test_keys(run: Run, tmp_path: Path) -> None:
 def test_opening_a_service_to_others_is_refused(run: Run, artifact: Path) -> None:
     code, _, told = run("deploy", str(artifact), "--name", "a", "--host", "0.0.0.0", "--no-auth")
     assert (code, "--insecure" in told) == (2, True)
+
+
+def test_capacity_keeps_the_p95_of_the_recipe(run: Run, artifact: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(artifact, tmp_path / "artifact"))
+    manifest = json.loads((folder / "bigray.json").read_text())
+    times = [{"batch_size": 1, "p50_ms": 4.0}, {"batch_size": 16, "p50_ms": 34.0}]
+    manifest |= {"latency": {"model": times}, "recipe": {"serve": {"p95_ms": 12}}}
+    (folder / "bigray.json").write_text(json.dumps(manifest))
+
+    def needed(*words: str) -> tuple[int, float]:
+        code, out, err = run("capacity", str(folder), "--rps", "1000", *words)
+        assert code == 0, err
+        replicas, p95 = re.search(r"replicas +(\d+)", out), re.search(r"p95 +([\d.]+)", out)
+        assert replicas
+        assert p95
+        return int(replicas[1]), float(p95[1])
+
+    stated, loose = needed(), needed("--p95-ms", "60")
+    assert stated[1] <= 12
+    assert stated == needed("--p95-ms", "12")
+    assert loose[0] < stated[0]
+    code, _, err = run("capacity", str(folder), "--rps", "10", "--p95-ms", "3")
+    assert code == 2
+    assert "One inference takes 4 ms" in err

@@ -12,7 +12,10 @@ def command(
     artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="Folder of the artifact, as a run wrote it.")],
     requests_per_s: Annotated[float, typer.Option("--rps", min=0.0, help="Requests per second, one input each.")],
     p95_ms: Annotated[
-        float | None, typer.Option(min=0.0, help="Longest time in the service for 95 of 100 requests, in ms.")
+        float | None,
+        typer.Option(
+            min=0.0, help="Longest time in the service for 95 of 100 requests, in ms; by default the recipe's."
+        ),
     ] = None,
     core_hour: Annotated[float | None, typer.Option(min=0.0, help="Price of one core for one hour.")] = None,
 ) -> None:
@@ -34,7 +37,7 @@ def command(
         requests_per_s=requests_per_s,
         cpus=settings.cpus,
         max_batch_size=settings.max_batch_size,
-        p95_ms=p95_ms,
+        p95_ms=settings.p95_ms if p95_ms is None else p95_ms,
         core_hour=core_hour,
     )
     measured = ", ".join(f"{ms:.3g} ms for {size}" for size, ms in times)

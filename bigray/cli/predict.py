@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,11 +18,12 @@ def command(
         str, typer.Argument(metavar="ARTIFACT_OR_URL", help="Folder of an artifact, or URL of a served model.")
     ],
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="INPUT...", help="Texts, paths of images or sound files, or JSON where an input has several fields."
+            metavar="[INPUT]...",
+            help="Texts, paths of images or sound files, or JSON where an input has several fields; by default a sample.",
         ),
-    ],
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="BIGRAY_API_KEY", help="Key, where the service wants one.")
     ] = None,
@@ -29,7 +31,9 @@ def command(
         Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Write answers that are files there.")
     ] = None,
 ) -> None:
-    """Print one JSON answer per input.
+    """Print one JSON answer per input; without an input, that for a sample that comes with bigray.
+
+    Example:  bigray predict runs/reviews/artifact
 
     Example:  bigray predict runs/reviews/artifact "a fine film" "two hours lost"
 
@@ -40,7 +44,7 @@ def command(
     Example:  bigray predict http://127.0.0.1:8000/models/digits seven.png
     """
     served = model.startswith(("http://", "https://"))
-    contract, answers = _served(model, inputs, api_key) if served else _local(model, inputs)
+    contract, answers = _served(model, inputs or [], api_key) if served else _local(model, inputs or [])
     for number, answer in enumerate(answers, start=1):
         kept = {} if output is None or contract.file is None else _kept(contract, answer, output, number)
         told = contract.output.dump_python(answer, mode="json", exclude_none=True)
@@ -67,7 +71,7 @@ def _local(folder: str, inputs: list[str]) -> tuple[Contract, list[Any]]:
 
     predictor = open_artifact(folder)
     contract = predictor.task.contract
-    values = [_value(contract, text) for text in inputs]
+    values = [_value(contract, text) for text in inputs or _sample(contract)]
     rows: list[Row] = [value if isinstance(value, dict) else {contract.field: value} for value in values]
     return contract, predictor.predict(rows)
 
@@ -80,10 +84,19 @@ def _served(url: str, inputs: list[str], api_key: str | None) -> tuple[Contract,
     base, found, name = url.rstrip("/").rpartition("/models/")
     if not found:
         raise UserError(f"{url!r} names no model; it should end with /models/NAME, as `bigray status` shows it.")
-    with Client(base, api_key=api_key) as client:
+    with Client(base, api_key=api_key, retries=2) as client:
         task = client.describe(name)["task"]
         contract = CONTRACTS[task]
-        return contract, [client.predict(task, _value(contract, text), model=name) for text in inputs]
+        values = [_value(contract, text) for text in inputs or _sample(contract)]
+        return contract, [client.predict(task, value, model=name) for value in values]
+
+
+def _sample(contract: Contract) -> list[str]:
+    from bigray import samples
+
+    file = samples.locate(contract.task)
+    print(f"bigray: asking with the sample input {file}", file=sys.stderr)
+    return [file.read_text(encoding="utf-8") if contract.field == "text" else str(file)]
 
 
 def _value(contract: Contract, text: str) -> str | bytes | dict[str, str]:

@@ -280,7 +280,7 @@ def wait_s(error: BigrayError, response: httpx.Response | None, attempt: int) ->
         again = response.status_code in _RETRIED_FOREIGN
     if not again:
         return None
-    backoff: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+    backoff: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(attempt - 1, 9)) * random.uniform(0.5, 1.0)
     return min(float(error.retry_after_s or 0), LONGEST_RETRY_AFTER_S) + backoff
 
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
@@ -33,6 +34,7 @@ class Client:
         api_key: Sent as a bearer token.
         timeout_s: Longest time for one call, attempts and waits together.
         retries: Attempts after the first, on lost connections and on 429, 502, 503 and 504; Retry-After is honoured.
+            By default as many as ``timeout_s`` has room for, which outlasts the loss of a proxy.
         transport: Replaces the network, for tests.
 
     Errors of the service come as the classes of `bigray.errors`; a note on each tells the request's id.
@@ -44,7 +46,7 @@ class Client:
         base_url: str = "http://127.0.0.1:8000",
         api_key: str | None = None,
         timeout_s: float = 30.0,
-        retries: int = 2,
+        retries: int | None = None,
         *,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
@@ -74,10 +76,10 @@ class Client:
         return _wire.read_object(self._send(_wire.request("GET", _wire.model_path(model))))
 
     def health(self, model: str | None = None) -> bool:
-        """Say whether the service (or one model) answers."""
+        """Say whether the service (or one model) answers; asks once."""
         path = "/healthz" if model is None else f"{_wire.model_path(model)}/healthz"
         try:
-            return self._send(_wire.request("GET", path)).is_success
+            return self._send(_wire.request("GET", path), once=True).is_success
         except BigrayError:
             return False
 
@@ -261,10 +263,10 @@ class Client:
             self._chosen[task] = _wire.only_model(task, self.models())
         return self._chosen[task]
 
-    def _send(self, request: _wire.Request, timeout_s: float | None = None) -> httpx.Response:
+    def _send(self, request: _wire.Request, timeout_s: float | None = None, *, once: bool = False) -> httpx.Response:
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         until = time.monotonic() + timeout_s
-        for attempt in range(1, self.retries + 2):
+        for attempt in itertools.count(1):
             response = None
             left_s = max(0.001, until - time.monotonic())
             try:
@@ -283,10 +285,11 @@ class Client:
                     return response
                 error = failed
             wait_s = _wire.wait_s(error, response, attempt)
-            if wait_s is None or attempt > self.retries or time.monotonic() + wait_s >= until:
+            over = once or (self.retries is not None and attempt > self.retries)
+            if wait_s is None or over or time.monotonic() + wait_s >= until:
                 raise error
             time.sleep(wait_s)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        raise AssertionError("unreachable: attempts end with a return or an error")
 
 
 def _content(request: _wire.Request) -> bytes | Iterator[bytes] | None:

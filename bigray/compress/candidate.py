@@ -20,11 +20,11 @@ from bigray.compress.plan import Plan, carry_out, method
 from bigray.compress.weigh import peak_memory
 from bigray.engines.base import Session
 from bigray.evaluate import answers, drop, estimates
-from bigray.models.base import build
+from bigray.models.base import Architecture, build
 from bigray.predictor import Inference, Predictor, load_session, load_task
 from bigray.recipe import Recipe
 from bigray.results import Estimate, Latency, Trial, Variant, Verified
-from bigray.tasks.base import Row, Task
+from bigray.tasks.base import Batch, Row, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,21 +60,24 @@ class Workbench:
     job: Job
     task: Task = field(init=False)
     reference: Predictor = field(init=False)
+    network: nn.Module = field(init=False)
+    """The dense network, never changed."""
+    architecture: Architecture = field(init=False)
 
     def __post_init__(self) -> None:
         artifact = Artifact.open(self.job.dense)
         manifest = artifact.manifest
         self.task = load_task(manifest.task, artifact.task_dir)
-        self._architecture, self._weights = manifest.architecture, artifact.model_dir
+        self.architecture, self._weights = manifest.architecture, artifact.model_dir
         threads = self.job.recipe.compress.threads
         session = load_session(self.task, manifest.architecture, manifest.engine, artifact.model_dir, threads)
         self.reference = Predictor(self.task, session)
-        self._network = self._load()
+        self.network = self._load()
 
     def _load(self) -> nn.Module:
         from bigray.models import _weights
 
-        network = build(self._architecture, pretrained=False)
+        network = build(self.architecture, pretrained=False)
         _weights.load(network, self._weights)
         return network.eval()
 
@@ -111,7 +114,7 @@ class Workbench:
                 carry_out(
                     plan,
                     self.task,
-                    copy.deepcopy(self._network),
+                    copy.deepcopy(self.network),
                     job.calibration,
                     Path(untrained),
                     training=job.recovery,
@@ -120,10 +123,10 @@ class Workbench:
                 session.close()
             if reason := hopeless(sketch, finished(job.directory)):
                 return Trial(number=0, status="skipped", variant=sketch, reason=f"not trained: it {reason}")
-        network = copy.deepcopy(self._network)
+        network = copy.deepcopy(self.network)
 
         def recover(pruned: nn.Module) -> None:
-            job.recover(self.task, pruned, self._network, job.recovery, recipe)
+            job.recover(self.task, pruned, self.network, job.recovery, recipe)
 
         carry_out(plan, self.task, network, job.calibration, directory, recover, job.recovery)
         variant, session = self._measure(plan, directory)
@@ -151,7 +154,7 @@ class Workbench:
     def _measure(self, plan: Plan, directory: Path, seconds: float = 1.5) -> tuple[Variant, Session]:
         """Return how fast and how large a candidate is, and its session."""
         recipe = self.job.recipe
-        session = load_session(self.task, self._architecture, plan.engine, directory, recipe.compress.threads)
+        session = load_session(self.task, self.architecture, plan.engine, directory, recipe.compress.threads)
         latency, speedup = compare(
             self.task, self.reference.session, session, self.job.evaluation, recipe, seconds=seconds
         )
@@ -171,6 +174,13 @@ def finished(directory: Path) -> list[Trial]:
     return [Trial.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
 
 
+def usual_batch(task: Task, rows: Sequence[Row], size: int) -> Batch:
+    """Return a batch of rows of about median size."""
+    ordered = sorted(rows, key=task.item_bytes)
+    start = max(0, len(ordered) // 2 - size // 2)
+    return task.encode((ordered[start:] + ordered)[:size])
+
+
 def compare(
     task: Task, dense: Any, candidate: Any, rows: Sequence[Row], recipe: Recipe, *, seconds: float = 1.5
 ) -> tuple[dict[str, list[Latency]], float]:
@@ -179,12 +189,10 @@ def compare(
     Returns the latencies of ``dense`` and ``candidate``, and the speed-up at the first batch size: the median of the
     rounds' ratios, in wall or in processor time, whichever is smaller.
     """
-    ordered = sorted(rows, key=task.item_bytes)
     found: dict[str, list[Latency]] = {"dense": [], "candidate": []}
     speedup = 0.0
     for size in recipe.compress.batch_sizes:
-        start = max(0, len(ordered) // 2 - size // 2)
-        batch = task.encode((ordered[start:] + ordered)[:size])
+        batch = usual_batch(task, rows, size)
         sessions = {"dense": Inference(task, dense), "candidate": Inference(task, candidate)}
         with measure.quiet():
             race = measure.race(sessions, batch, seconds=seconds, threads=recipe.compress.threads)

@@ -9,6 +9,7 @@ whose trials are all there starts nothing, so another budget over the same space
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import ray
 from ray import tune
 
 from bigray.artifact import write_atomically
-from bigray.compress import candidate, objective
+from bigray.compress import candidate, objective, sensitivity
 from bigray.compress.candidate import Job, Workbench, finished
 from bigray.compress.objective import Limits
 from bigray.compress.plan import Plan
@@ -28,7 +29,7 @@ from bigray.compress.space import Space
 from bigray.errors import SearchFailed
 from bigray.polling import polling
 from bigray.recipe import Recipe
-from bigray.results import Trial, Verified
+from bigray.results import LayerCost, Trial, Verified
 from bigray.tasks.base import Row
 
 OBJECTIVES = {"drop_points": "min", "speedup": "max", "size_bytes": "min"}
@@ -110,14 +111,13 @@ def search(job: Job, space: Space, listen: Callable[[dict[str, Any]], None] | No
 
 def _run(job: Job, space: Space, proposer: Proposer, listen: Callable[[dict[str, Any]], None] | None) -> None:
     settings = job.recipe.compress
-    limit = settings.concurrency or max(1, _cores() // CORES_PER_TRIAL)
     trainable = tune.with_parameters(CandidateTrial, job=job, space=space)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"CPU": 1}),
         tune_config=tune.TuneConfig(
             search_alg=proposer,
             num_samples=proposer.left,
-            max_concurrent_trials=limit,
+            max_concurrent_trials=_at_once(job),
             reuse_actors=True,
             time_budget_s=settings.max_minutes * 60 if settings.max_minutes else None,
             trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
@@ -126,6 +126,38 @@ def _run(job: Job, space: Space, proposer: Proposer, listen: Callable[[dict[str,
     )
     with polling(_Follow(job.directory, settings.trials, listen)):
         tuner.fit()
+
+
+def sensitivities(job: Job, space: Space) -> list[LayerCost]:
+    """Measure what each group of layers costs, in parallel; kept beside the search, so that it is done once.
+
+    Returns nothing where the space does not prune channels, or the recipe does without.
+    """
+    if "prune_structured" not in space.network or not job.recipe.compress.sensitivity_rows:
+        return []
+    engine = next(iter(space.graph))
+    kept = job.directory.parent / f"sensitivity-{sensitivity.key(job, engine)}.json"
+    if not kept.is_file():
+        remote = ray.remote(num_cpus=1, max_calls=1)
+        names = ray.get(remote(_groups).remote(job))
+        shares = [names[start :: _at_once(job)] for start in range(_at_once(job))]
+        parts = ray.get([remote(_probe).remote(job, engine, share, names) for share in shares if share])
+        found = {cost.layer: cost for part in parts for cost in part}
+        lines = [found[name].model_dump() for name in names if name in found]
+        write_atomically(kept, json.dumps(lines, indent=1))
+    return [LayerCost.model_validate(line) for line in json.loads(kept.read_text(encoding="utf-8"))]
+
+
+def _groups(job: Job) -> list[str]:
+    return sensitivity.layers(Workbench(job))
+
+
+def _probe(job: Job, engine: str, chosen: list[str], every: list[str]) -> list[LayerCost]:
+    return sensitivity.probe(Workbench(job), engine, chosen, every)
+
+
+def _at_once(job: Job) -> int:
+    return job.recipe.compress.concurrency or max(1, _cores() // CORES_PER_TRIAL)
 
 
 def verify(recipe: Recipe, dense: Path, folder: Path, plan: Plan, rows: Sequence[Row]) -> Verified:

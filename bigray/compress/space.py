@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bigray import plugins
@@ -16,6 +17,9 @@ from bigray.recipe import Method as Wanted
 from bigray.tasks.base import Task
 
 NONE = "none"
+PRUNING = "prune_structured"
+SPARED = (0.25, 0.5)
+"""Shares of the dearest groups of layers that pruning may leave alone."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,14 @@ class Space:
             knobs[knob] = round(value, 3) if isinstance(value, float) else value
         return step(name, knobs)
 
+    def sparing(self, layers: Sequence[str]) -> Space:
+        """Return this space with the choice to prune everywhere, or to leave the first quarter or half of ``layers`` alone."""
+        pruning = self.ranges.get(PRUNING, {})
+        if len(layers) < 2 or pruning.get("skip") != "":  # nothing to choose between, or the recipe says which
+            return self
+        choices = ["", *dict.fromkeys(",".join(layers[: math.ceil(len(layers) * share)]) for share in SPARED)]
+        return replace(self, ranges={**self.ranges, PRUNING: {**pruning, "skip": choices}})
+
     def first(self) -> list[dict[str, Any]]:
         """Return the parameters of known-good plans: each graph method on each engine, mixed with pruning before it."""
         plain: list[dict[str, Any]] = [
@@ -82,10 +94,21 @@ class Space:
             for name in self.network
             for params in plain[: 2 if len(self.network) == 1 else 1]
         ]
+        spared = [
+            {**plain[0], f"use.{PRUNING}": True, **self._start(PRUNING, share), f"{PRUNING}.skip": layers}
+            for share, layers in zip((0.75, 1.0), self._choices(PRUNING, "skip")[1:], strict=False)
+            if plain
+        ]
         bare = [{"engine": engine, f"graph.{engine}": NONE} for engine in sorted(self.graph, key=_preference)[:1]]
         off = {f"use.{name}": False for name in self.network}
         half = len(pruned) // 2
-        return [{**off, **params} for params in (*plain[:2], *pruned[:half], *plain[2:], *pruned[half:], *bare)]
+        return [
+            {**off, **params} for params in (*plain[:2], *pruned[:half], *spared, *plain[2:], *pruned[half:], *bare)
+        ]
+
+    def _choices(self, name: str, knob: str) -> list[Any]:
+        allowed = self.ranges.get(name, {}).get(knob) if name in self.network else None
+        return allowed if isinstance(allowed, list) else []
 
     def _start(self, name: str, share: float) -> dict[str, Any]:
         begin = {}

@@ -1,29 +1,35 @@
-"""Ray Serve applications: one per model at ``/models/NAME``, and the list of models at ``/``.
+"""Ray Serve applications: one per model at ``/models/NAME``, and the console and the list of models at ``/``.
 
 ``build`` is what a Serve YAML names as ``import_path: bigray.serve.app:build``. HTTP, batching and engine stand in ONE
 deployment: each hop between deployments costs more than a small model does. This file has no postponed annotations,
 because Serve looks for the type of the builder's argument.
 """
 
+import asyncio
 import math
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ray import serve
 from ray.serve import metrics
 from ray.serve.config import BackpressureConfig
+from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bigray.artifact import Artifact
 from bigray.errors import RecipeError
 from bigray.recipe import Name, Serve
-from bigray.serve.index import Index
-from bigray.serve.observe import PrometheusMeter
+from bigray.schemas import Wire
+from bigray.serve import live, loopback, scaling
+from bigray.serve.batcher import Answers
+from bigray.serve.canary import Rows
+from bigray.serve.index import APPLICATION, Index
+from bigray.serve.link import Link
 from bigray.serve.replica import Replica
 
-UPSCALE_DELAY_S, DOWNSCALE_DELAY_S = 5.0, 120.0
-"""How long load must be above (below) the target before replicas are added (taken away)."""
 RETRY_AFTER_S = 1
 """What a refused caller is told to wait."""
 
@@ -42,9 +48,12 @@ class ServeArgs(BaseModel):
 
 
 class IndexArgs(BaseModel):
-    """Arguments of `index` in a Serve YAML: none."""
+    """Arguments of `index` in a Serve YAML."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    runs: str | None = None
+    """Folder of runs for the console to show; by default ``BIGRAY_RUNS``, or ``runs`` where the index starts."""
 
 
 @serve.deployment
@@ -52,20 +61,45 @@ class Model:
     """One replica of one model."""
 
     def __init__(self, artifact: str, name: str, settings: dict[str, Any]) -> None:
-        meter = PrometheusMeter(name, metrics)
+        loopback.keep()
+        window = live.Window()
+        meter = live.WatchedMeter(name, metrics, window)
         self._replica = Replica.open(artifact, name, Serve.model_validate(settings), meter)
+        self._live = live.Reporter(window, self._tell)
+        self._name = name
+        self._index: DeploymentHandle | None = None
+        self._origin = artifact, settings
+        self._link = Link(self._replica)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request."""
+        self._link.start()
         return await self._replica.answer(request)
 
     async def describe(self) -> dict[str, Any]:
         """Say what is served, for the list of models."""
         return self._replica.describe()
 
+    async def answer_rows(self, rows: Rows, parameters: Wire | None, left_s: float) -> tuple[Answers, float]:
+        """Answer rows for the present version, as a canary; return the ms that it took, too."""
+        began = time.monotonic()
+        answers = await self._replica.batcher.submit(rows, parameters, began + left_s)
+        return answers, (time.monotonic() - began) * 1000
+
+    async def origin(self) -> tuple[str, str, dict[str, Any], str]:
+        """Return version, artifact folder, settings, and the name of the run that made it."""
+        return self._replica.version, *self._origin, self._replica.manifest.name
+
     async def check_health(self) -> None:
-        """Raise when the model does not infer any more; Serve then replaces this replica."""
+        """Raise when the model does not infer any more; Serve then replaces this replica. Asked before all requests."""
+        self._live.start()
         await self._replica.check_health()
+
+    async def _tell(self, replica: str, told: dict[str, Any]) -> None:
+        # the look-up asks Serve's controller, and waits for the answer
+        index: Any = self._index or await asyncio.to_thread(serve.get_app_handle, APPLICATION)
+        self._index = index
+        await index.hear.remote(self._name, replica, told)
 
 
 def build(args: ServeArgs) -> serve.Application:
@@ -73,19 +107,19 @@ def build(args: ServeArgs) -> serve.Application:
 
     Raises:
         ArtifactError: No artifact at that path.
-        RecipeError: A setting that ``serve`` does not have, or a value out of range.
+        RecipeError: A setting that ``serve`` does not have, a value out of range, or a p95 that cannot be kept.
     """
     manifest = Artifact.open(args.artifact, verify=False).manifest
     settings = merged(manifest.recipe.get("serve") or {}, args.settings)
-    deployment = Model.options(name=manifest.task, **options(settings))  # type: ignore[attr-defined]
+    deployment = Model.options(name=manifest.task, **options(settings, manifest.latency))  # type: ignore[attr-defined]
     application: serve.Application = deployment.bind(args.artifact, args.name, settings.model_dump(mode="json"))
     return application
 
 
 def index(args: IndexArgs) -> serve.Application:
-    """Return the application that lists the models; its route_prefix is ``/``."""
+    """Return the application of the console and the list of models; its route_prefix is ``/``."""
     application: serve.Application = (
-        serve.deployment(Index).options(name="index", ray_actor_options={"num_cpus": 0}).bind()
+        serve.deployment(Index).options(name="index", ray_actor_options={"num_cpus": 0}).bind(args.runs)
     )
     return application
 
@@ -101,23 +135,10 @@ def merged(own: dict[str, Any], over: dict[str, Any]) -> Serve:
         raise RecipeError(f"serve.{where}: {first['msg']}. Known: {known}.", pointer=f"serve.{where}") from None
 
 
-def options(settings: Serve) -> dict[str, Any]:
-    """Translate the settings into options of a Serve deployment."""
-    scale: dict[str, Any] = {"num_replicas": settings.max_replicas}
-    if settings.min_replicas != settings.max_replicas:
-        scale = {
-            "autoscaling_config": {
-                "min_replicas": settings.min_replicas,
-                # even a model that may scale to zero starts once, so that a bad one is found when it is deployed
-                "initial_replicas": max(1, settings.min_replicas),
-                "max_replicas": settings.max_replicas,
-                "target_ongoing_requests": settings.target_ongoing_requests,
-                "upscale_delay_s": UPSCALE_DELAY_S,
-                "downscale_delay_s": DOWNSCALE_DELAY_S,
-            }
-        }
+def options(settings: Serve, latency: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate the settings into options of a Serve deployment; ``latency`` is that of the artifact's manifest."""
     return {
-        **scale,
+        **scaling.options(settings, latency),
         "max_ongoing_requests": settings.max_ongoing_requests,
         "max_queued_requests": settings.max_queued_requests,
         "backpressure_config": BackpressureConfig(status_code=503, retry_after_s=RETRY_AFTER_S),

@@ -4,7 +4,8 @@ A key is ``bigray_ID_SECRET``; the file holds ID, scopes and the SHA-256 of the 
 hash), with mode 0600. Gates look at the file again once a second, so a revoked key stops working on every proxy that
 sees the file. Scopes: ``predict`` for models, ``admin`` for everything.
 
-Where a gate stands nothing passes it unasked but the health paths, whatever the path, the method or the spelling.
+Where a gate stands nothing passes it unasked but the health paths and the console's own files (`bigray.serve.pages`),
+whatever the path, the method or the spelling.
 """
 
 from __future__ import annotations

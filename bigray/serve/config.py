@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import time
 import typing
 from collections.abc import Mapping
@@ -20,11 +21,13 @@ from ray.serve.schema import ServeDeploySchema
 from bigray.artifact import Artifact
 from bigray.errors import NotFound, RecipeError, ServiceError
 from bigray.recipe import Serve
+from bigray.serve import link, rollouts
 from bigray.serve.app import IndexArgs, ServeArgs, build, index
-from bigray.serve.index import APPLICATION
+from bigray.serve.index import APPLICATION, RUNS
 from bigray.serve.listen import LOCAL, Listen
+from bigray.serve.versions import keep, version_of
 
-ROUTE_TIMEOUT_S = 15.0
+ROUTE_TIMEOUT_S, PROXY_TIMEOUT_S = 15.0, 120.0
 
 
 def deploy(
@@ -63,22 +66,26 @@ def deploy_all(
     listen.check()
     over = settings.model_dump(mode="json") if settings is not None else {}
     targets = []
+    versions = {}
     for name, artifact in models.items():
         folder = Path(artifact).resolve()
-        Artifact.open(folder)
+        manifest = Artifact.open(folder).manifest
+        folder = keep(folder)
+        versions[name] = version_of(folder, manifest.name, over)
         application = build(ServeArgs(artifact=str(folder), name=name, settings=over))
         targets.append(serve.RunTarget(application, name, f"/models/{name}"))
     start(address=address, listen=listen)
     if APPLICATION not in serve.status().applications:
-        targets.append(serve.RunTarget(index(IndexArgs()), APPLICATION, "/"))
+        runs = Path(os.environ.get(RUNS, "runs")).resolve()  # seen from here: replicas start in folders of their own
+        targets.append(serve.RunTarget(index(IndexArgs(runs=str(runs))), APPLICATION, "/"))
+    if link.APPLICATION not in serve.status().applications:
+        targets.append(rollouts.target(httpx.URL(base_url()).port or 80))
     try:
         serve.run_many(targets)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()
-        raise ServiceError(
-            f"A model did not become ready: {reason[-1] if reason else error!r} "
-            "The replica's log in Ray's session folder has the traceback."
-        ) from error
+        raise rollouts.not_ready(versions, error) from error
+    for name, version in versions.items():
+        rollouts.ask("deployed", name, version)
     urls = {name: f"{base_url()}/models/{name}" for name in models}
     for url in urls.values():
         _wait_for_route(url)
@@ -100,9 +107,9 @@ def _get(url: str) -> httpx.Response:
     return httpx.get(url, timeout=ROUTE_TIMEOUT_S, verify=False)
 
 
-def _wait_for_route(url: str) -> None:
+def _wait_for_route(url: str, timeout_s: float = ROUTE_TIMEOUT_S) -> None:
     # the proxy hears of a new route a moment after the application runs; until then it answers 404
-    until = time.monotonic() + ROUTE_TIMEOUT_S
+    until = time.monotonic() + timeout_s
     while True:
         try:
             if _get(f"{url}/healthz").is_success:
@@ -115,20 +122,33 @@ def _wait_for_route(url: str) -> None:
 
 
 def start(*, address: str | None = None, listen: Listen = LOCAL) -> None:
-    """Start Serve with bigray's edge in its proxies, or join it where it runs already."""
+    """Start Serve with bigray's edge in its proxies, or join it where it runs already.
+
+    Serve's own proxy is the ingress. With HAProxy in its place a no-op model answers some nine times as many requests
+    per second, but it takes no certificate, tells the names of all models without a key, opens its statistics to other
+    machines, and words its own errors.
+
+    Raises:
+        ServiceError: No proxy came up: its port may be taken.
+    """
     listen.check()
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False)
-    serve.start(
-        proxy_location="EveryNode",
-        http_options=HTTPOptions(
+    how = {
+        "proxy_location": "EveryNode",
+        "http_options": HTTPOptions(
             host=listen.host,
             port=listen.port,
             ssl_keyfile=str(listen.keyfile.resolve()) if listen.keyfile else None,
             ssl_certfile=str(listen.certfile.resolve()) if listen.certfile else None,
         ),
-        controller_options=ControllerOptions(runtime_env={"env_vars": listen.environment()}),
-    )
+        "controller_options": ControllerOptions(runtime_env={"env_vars": listen.environment()}),
+    }
+    try:
+        serve.start(**how)
+    except TimeoutError:  # after a minute; Serve goes on starting proxies, which a busy machine may need
+        serve.start(**how)
+        _wait_for_route(f"{base_url()}/-", PROXY_TIMEOUT_S)
 
 
 def undeploy(name: str) -> None:
@@ -141,12 +161,13 @@ def undeploy(name: str) -> None:
     if name not in running:
         raise NotFound(f"There is no model {name!r} to take off. Running: {', '.join(running) or 'none'}.")
     serve.delete(name)
+    rollouts.taken_off(name)
 
 
 def status() -> dict[str, str]:
     """Return name -> status (``RUNNING``, ``DEPLOYING``, ``DEPLOY_FAILED``, ...) of every model."""
     found = serve.status().applications
-    return {name: app.status.value for name, app in sorted(found.items()) if name != APPLICATION}
+    return {name: app.status.value for name, app in sorted(found.items()) if not name.startswith("_")}
 
 
 def base_url() -> str:

@@ -26,15 +26,23 @@ def seconds_left(headers: Mapping[str, str], limit_s: float, now_s: float | None
     """
     given = headers.get(TIMEOUT_HEADER)
     if given is not None:
-        if not (given.isascii() and given.isdigit() and len(given) <= 9 and int(given) > 0):
+        stated = stated_s(given)
+        if stated is None:
             raise InvalidInput(f"{TIMEOUT_HEADER} is a whole number of milliseconds.", code="invalid_timeout")
-        limit_s = min(limit_s, int(given) / 1000)
+        limit_s = min(limit_s, stated)
     left_s = limit_s - _age_s(headers.get(RECEIVED_HEADER), time.time() if now_s is None else now_s)
     if left_s <= 0:
         raise DeadlineExceeded(
             f"The request waited {limit_s:g} s, its limit, before a replica was free.", retry_after_s=1
         )
     return left_s
+
+
+def stated_s(given: str | None) -> float | None:
+    """Return a caller's own limit in seconds; None without one or for one that cannot be read."""
+    if given is None or not (given.isascii() and given.isdigit() and len(given) <= 9 and int(given) > 0):
+        return None
+    return int(given) / 1000
 
 
 def _age_s(received: str | None, now_s: float) -> float:

@@ -19,7 +19,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from bigray.errors import (
     TooLarge,
     Unauthorized,
 )
-from bigray.serve import doors, framing, limits
+from bigray.serve import doors, framing, limits, pages
 from bigray.serve.auth import Gate, is_health
 from bigray.serve.problems import CONTENT_TYPE, problem_body, retry_after_s
 
@@ -88,7 +88,7 @@ class Edge:
         answer = _Answer(send, head.identity, scope["path"])
         try:
             head.check(None if is_health(scope["path"]) else self._hosts)
-            if self._gate is not None:
+            if self._gate is not None and not pages.public(scope["method"], scope["path"], _accept(head.kept)):
                 self._gate.check(scope["path"], head.authorizations)
             if head.declared is not None and head.declared > MAX_BODY_BYTES:
                 raise _too_large()
@@ -185,6 +185,10 @@ class _Answer:
             headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": error.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
+
+
+def _accept(headers: Sequence[tuple[bytes, bytes]]) -> list[str]:
+    return [value.decode("latin-1") for name, value in headers if name.lower() == b"accept"]
 
 
 def _plain(text: str) -> str:

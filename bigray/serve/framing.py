@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigray.errors import AddressTooLong, Forbidden, HeadersTooLarge, RequestError
-from bigray.serve.deadline import RECEIVED_HEADER
+from bigray.serve.deadline import RECEIVED_HEADER, TIMEOUT_HEADER, stated_s
 from bigray.serve.problems import request_id
 
 MAX_HEADERS = 100
@@ -21,6 +21,8 @@ MAX_HEADER_BYTES = 32 * 1024
 """Of all headers together."""
 MAX_ADDRESS_BYTES = 8192
 """Of path and query together."""
+GRACE_S = 0.5
+"""By which a caller's limit is passed before Serve cuts in: the model itself, if there is one, answers better."""
 STRIPPED = {
     b"x-request-timeout-seconds",
     b"x-request-disconnect-disabled",
@@ -61,6 +63,7 @@ class Head:
         single: dict[bytes, list[bytes]] = {name: [] for name in _SINGLE}
         given: str | None = None
         traced: str | None = None
+        waits: str | None = None
         size, odd = 0, False
         for name, value in scope["headers"]:
             size += len(name) + len(value)
@@ -71,6 +74,8 @@ class Head:
                 continue
             if plain == b"traceparent":
                 traced = _trace_id(value)
+            if plain == TIMEOUT_HEADER.encode():
+                waits = value.decode("latin-1")
             if plain == b"authorization":
                 authorizations.append(value)
             if plain in STRIPPED:
@@ -81,6 +86,8 @@ class Head:
         identity = request_id(given or traced)
         kept.append((b"x-request-id", identity.encode()))
         kept.append((RECEIVED_HEADER.encode(), f"{time.time():.3f}".encode()))
+        if (limit_s := stated_s(waits)) is not None:  # Serve itself ends what still waits for a replica by then
+            kept.append((b"x-request-timeout-seconds", f"{limit_s + GRACE_S:.3f}".encode()))
         address_bytes = len(scope.get("raw_path") or scope["path"].encode()) + len(scope.get("query_string", b""))
         version = scope.get("http_version", "1.1")
         count = len(scope["headers"])

@@ -11,6 +11,13 @@ from bigray.serve import edge
 
 HOST, PORT = "127.0.0.1", 8000
 LOOPBACK_NAMES = "localhost,127.0.0.1,::1"
+SUPERVISION = {
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+}
+"""How soon a dead proxy is replaced. Serve asks each one every 10 s by default and acts on the third failure, which is
+half a minute without a service; a proxy that is alive still has 10 s to answer. A new one has 30 s instead of 5 s to
+start, after which it would be killed and begun again, on a busy machine without end."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class Listen:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of Serve's controller, which proxies inherit."""
-        told = {edge.CALLBACK: edge.IMPORT_PATH}
+        told = {edge.CALLBACK: edge.IMPORT_PATH, **SUPERVISION}
         if self.keys is not None:
             told[edge.KEYS] = str(self.keys.resolve())
         if self.local:  # a page of another site must not reach us under a name that leads here

@@ -1,7 +1,8 @@
 """What a replica counts, for Prometheus. No Ray here: `bigray.serve.app` gives a meter that Ray exports.
 
 Names (Ray puts ``ray_`` before each): ``bigray_requests`` by model, dialect and status; ``bigray_request_ms``;
-``bigray_batch_items``; ``bigray_queue_wait_ms``; ``bigray_inference_ms``; ``bigray_input_bytes``. Never what was asked.
+``bigray_batch_items``; ``bigray_queue_wait_ms``; ``bigray_inference_ms``; ``bigray_input_bytes``; ``bigray_canary`` by
+outcome (answered, failed, same, different: the last two are agreement with the present version). Never what was asked.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ class Meter(Protocol):
     def batch(self, items: int, size_bytes: int, waited_ms: float, took_ms: float) -> None:
         """An inference ended; ``waited_ms`` is the wait of its oldest item."""
 
+    def canary(self, outcome: str) -> None:
+        """A canary ``answered`` a caller or ``failed``; or its answer was the ``same`` as the present one's or ``different``."""
+
 
 class NoMeter:
     """Counts nothing."""
@@ -31,6 +35,9 @@ class NoMeter:
         """Nothing."""
 
     def batch(self, items: int, size_bytes: int, waited_ms: float, took_ms: float) -> None:
+        """Nothing."""
+
+    def canary(self, outcome: str) -> None:
         """Nothing."""
 
 
@@ -53,6 +60,8 @@ class PrometheusMeter:
         keys = ("model", "dialect", "status")
         self._requests = metrics.Counter("bigray_requests", description="Requests answered or refused", tag_keys=keys)
         self._requests.set_default_tags(dict(tags))
+        self._canary = metrics.Counter("bigray_canary", description="What a canary did", tag_keys=("model", "outcome"))
+        self._canary.set_default_tags(dict(tags))
         self._bytes = metrics.Counter("bigray_input_bytes", description="Bytes of inputs", tag_keys=("model",))
         self._bytes.set_default_tags(dict(tags))
         self._latency = histogram("bigray_request_ms", "From receipt to answer, in ms", LATENCY_MS)
@@ -73,3 +82,7 @@ class PrometheusMeter:
         self._inference.observe(took_ms)
         if size_bytes:
             self._bytes.inc(size_bytes)
+
+    def canary(self, outcome: str) -> None:
+        """Count by outcome."""
+        self._canary.inc(1, tags={"outcome": outcome})

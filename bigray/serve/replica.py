@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import logging
 import math
 import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +30,8 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from bigray.artifact import MANIFEST, Artifact, Manifest
+from bigray import front
+from bigray.artifact import Artifact, Manifest
 from bigray.errors import (
     BigrayError,
     DeadlineExceeded,
@@ -46,10 +46,12 @@ from bigray.recipe import Serve
 from bigray.schemas import Wire
 from bigray.serve import doors, limits, openapi
 from bigray.serve.batcher import Answers, Batcher
+from bigray.serve.canary import Split
 from bigray.serve.deadline import seconds_left
 from bigray.serve.dialects.base import About, Call, Dialect, Question
 from bigray.serve.observe import Meter, NoMeter
 from bigray.serve.problems import problem_response, request_id
+from bigray.serve.versions import version_id
 
 log = logging.getLogger("ray.serve")
 
@@ -86,6 +88,11 @@ class Replica:
             max_waiting=max(settings.max_queued_requests, limits.MAX_ITEMS),
             meter=meter,
         )
+        self.split = Split(self.batcher.submit, predictor.task.agrees, meter)
+        self.history: Callable[[], Awaitable[dict[str, Any] | None]] | None = None
+        """Tells the versions of this model, where somebody keeps them."""
+        self.front: front.Front | None = None
+        """From among what this model was chosen, where the artifact tells."""
         self._meter = meter or NoMeter()
         self._healthy_at = -math.inf
         self._health = asyncio.Lock()
@@ -101,8 +108,8 @@ class Replica:
         """
         predictor = open_artifact(directory, threads=max(1, int(settings.cpus)))
         manifest = Artifact.open(directory, verify=False).manifest
-        version = hashlib.sha256((Path(directory) / MANIFEST).read_bytes()).hexdigest()[:12]
-        replica = cls(name, predictor, manifest, version, settings, meter)
+        replica = cls(name, predictor, manifest, version_id(directory), settings, meter)
+        replica.front = front.read(Path(directory))
         replica.warm_up()
         return replica
 
@@ -167,6 +174,10 @@ class Replica:
             "metrics": manifest.metrics,
             "latency": manifest.latency,
             "size_bytes": manifest.size_bytes,
+            "verdict": {key: manifest.verdict.get(key) for key in ("qualified", "reason")}
+            if manifest.verdict
+            else None,
+            "front": self.front.model_dump(mode="json") if self.front else None,
             "limits": {
                 "max_body_bytes": self.settings.max_body_bytes,
                 "max_items": limits.MAX_ITEMS,
@@ -199,7 +210,10 @@ class Replica:
             raise MethodNotAllowed(f"This path answers {' and '.join(methods)}.")
         if reading:
             said = dialect.read(path, self.about)
-            return JSONResponse(self.describe()) if said is None else Response(said.body, media_type=said.media_type)
+            if said is not None:
+                return Response(said.body, media_type=said.media_type)
+            rollout = await self.history() if self.history is not None else None
+            return JSONResponse({**self.describe(), "rollout": rollout})
         limit_s = seconds_left(request.headers, self.settings.timeout_s)
         try:
             async with asyncio.timeout(limit_s):
@@ -232,7 +246,7 @@ class Replica:
             else:
                 loop = asyncio.get_running_loop()
                 call = await loop.run_in_executor(self._threads, dialect.parse, question, self.about)
-        answers = await self.batcher.submit(call.rows, call.parameters, deadline)
+        answers = await self.split.answer(call.rows, call.parameters, deadline)
         for index, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 raise _of_item(answer, index, call)

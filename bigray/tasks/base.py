@@ -35,6 +35,7 @@ from pydantic import BaseModel, ConfigDict
 from bigray.models.base import Architecture
 from bigray.recipe import Data, Model
 from bigray.schemas import CONTRACTS, Contract, Wire
+from bigray.tasks._agreement import alike
 
 if TYPE_CHECKING:
     import torch
@@ -203,6 +204,10 @@ class Task(ABC):
     @abstractmethod
     def score(self, answers: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
         """Compare answers with the rows' truth; return every metric, `primary` among them."""
+
+    def agrees(self, answer: Any, other: Any) -> bool:
+        """Say whether another version's answer to the same input says what ``answer`` says, in what callers act on."""
+        return alike(answer, other)
 
     @abstractmethod
     def example(self, count: int, size: int | None = None) -> list[Row]:

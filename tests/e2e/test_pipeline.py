@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from bigray import pipeline
+from bigray import front, pipeline, runs
 from bigray import recipe as recipes
 from bigray.artifact import Artifact
 from bigray.compress.objective import Limits
@@ -71,6 +71,10 @@ def test_a_run_hands_out_a_verified_faster_artifact(finished, recipe_file):
     assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
     assert [entry["epoch"] for entry in results.history] == [0, 1]
     assert any("step" in event for event in events)
+    found = front.read(folder / "artifact")
+    assert [point.label for point in found.points if point.kind == "chosen"] == [results.chosen.label]
+    (told,) = runs.Runs(folder.parent).read()
+    assert (told.state, told.chosen, told.history) == ("finished", results.chosen.label, results.history)
 
 
 def test_every_trial_is_a_row_with_its_outcome(finished):

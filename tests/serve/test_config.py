@@ -12,7 +12,7 @@ from bigray import plugins
 from bigray.errors import ArtifactCorrupt, ArtifactError, NotFound, RecipeError
 from bigray.recipe import Serve
 from bigray.serve import app, config, edge
-from bigray.serve.listen import LOOPBACK_NAMES
+from bigray.serve.listen import LOOPBACK_NAMES, SUPERVISION
 
 FOLDER = Path(__file__).parents[2] / "serve_configs"
 
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parents[2] / "serve_configs"
 def test_shipped_file(path: Path) -> None:
     found = config.read_config(path)
     assert found["http_options"]["host"] == "127.0.0.1"
-    environment = {edge.CALLBACK: edge.IMPORT_PATH, edge.HOSTS: LOOPBACK_NAMES}
+    environment = {edge.CALLBACK: edge.IMPORT_PATH, edge.HOSTS: LOOPBACK_NAMES, **SUPERVISION}
     assert found["controller_options"]["runtime_env"]["env_vars"] == environment
     names = {application["name"] for application in found["applications"]} - {"_index"}
     assert names == (set(plugins.names("bigray.tasks")) if path.stem == "all" else {path.stem})
@@ -83,9 +83,28 @@ def test_settings_of_the_artifact_and_of_the_caller() -> None:
 
 
 def test_replicas() -> None:
-    assert app.options(Serve(min_replicas=2, max_replicas=2))["num_replicas"] == 2
-    scaling = app.options(Serve(min_replicas=0, max_replicas=3))["autoscaling_config"]
+    assert app.options(Serve(min_replicas=2, max_replicas=2), {})["num_replicas"] == 2
+    scaling = app.options(Serve(min_replicas=0, max_replicas=3), {})["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["initial_replicas"], scaling["max_replicas"]) == (0, 1, 3)
+
+
+def test_a_slow_start_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray gives its proxies a minute; a busy machine takes longer, and they come all the same."""
+    started: list[dict[str, Any]] = []
+    waited: list[tuple[str, float]] = []
+
+    def start(**how: Any) -> None:
+        started.append(how)
+        if len(started) == 1:
+            raise TimeoutError
+
+    monkeypatch.setattr(config.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(config.serve, "start", start)
+    monkeypatch.setattr(config, "base_url", lambda: "http://127.0.0.1:1")
+    monkeypatch.setattr(config, "_wait_for_route", lambda url, timeout_s: waited.append((url, timeout_s)))
+    config.start()
+    assert started[0] == started[1]
+    assert waited == [("http://127.0.0.1:1/-", config.PROXY_TIMEOUT_S)]
 
 
 def test_bad_artifacts_never_reach_the_cluster(text_artifact: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from bigray import errors
 from bigray.serve import edge, framing, limits
+from bigray.serve.deadline import TIMEOUT_HEADER
 from bigray.serve.listen import LOOPBACK_NAMES
 
 
@@ -67,6 +68,14 @@ def test_plain_errors_become_problems(status: int, code: str, then: int) -> None
 def test_the_rest_passes(status: int, kind: str) -> None:
     response = ask(App(status, kind))
     assert (response.status_code, response.text) == (status, "as it was")
+
+
+@pytest.mark.parametrize(("given", "passed"), [("1500", b"2.000"), ("0", None), ("x", None), (None, None)])
+def test_serve_is_told_how_long_a_caller_waits(given: str | None, passed: bytes | None) -> None:
+    """For requests that wait in the proxy, where no replica can look at the limit."""
+    app = App(200, "text/plain")
+    ask(app, headers={"x-request-timeout-seconds": "0"} | ({} if given is None else {TIMEOUT_HEADER: given}))
+    assert dict(app.headers).get(b"x-request-timeout-seconds") == passed
 
 
 def test_headers() -> None:

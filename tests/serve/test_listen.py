@@ -9,7 +9,7 @@ import pytest
 from bigray.errors import UserError
 from bigray.serve import edge
 from bigray.serve.auth import create_key
-from bigray.serve.listen import Listen
+from bigray.serve.listen import SUPERVISION, Listen
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_others_need_keys_and_https(host: str, files: dict[str, Path]) -> None:
     Listen(host, insecure=True).check()
     whole = Listen(host, **files)  # type: ignore[arg-type]
     whole.check()
-    assert whole.environment() == {edge.CALLBACK: edge.IMPORT_PATH, edge.KEYS: str(files["keys"])}
+    assert whole.environment() == {edge.CALLBACK: edge.IMPORT_PATH, edge.KEYS: str(files["keys"]), **SUPERVISION}
 
 
 def test_half_a_certificate(files: dict[str, Path]) -> None:

@@ -74,6 +74,15 @@ def test_requests_batches_and_times(artifacts: dict[str, Path], settings: Serve)
     assert SECRET not in str(metrics.seen)
 
 
+def test_canaries_are_counted_by_outcome() -> None:
+    metrics = Metrics()
+    meter = PrometheusMeter("texts", metrics)
+    for outcome in ("answered", "same", "same", "different", "failed"):
+        meter.canary(outcome)
+    outcomes = [tags["outcome"] for _, tags in metrics.seen["bigray_canary"]]
+    assert outcomes == ["answered", "same", "same", "different", "failed"]
+
+
 def test_health_runs_an_inference_but_not_for_everybody(
     replicas: dict[str, Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,13 +45,13 @@ def test_harm_is_rolled_back(changed: dict[str, object], reason: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"canary": Seen()}, "0 of 100 requests"),
-        ({"canary": Seen(99, 0, FAST[:99])}, "99 of 100 requests"),
-        ({"compared": Compared(10, 10)}, "10 of 50 answers"),
-        ({"compared": Compared(60, 56)}, "low but not surely"),
-        ({"canary": Seen(4, 4)}, "4 of 100"),
+        ({"canary": Seen()}, "0 of 200 requests"),
+        ({"canary": Seen(199, 0, FAST[:199])}, "199 of 200 requests"),
+        ({"compared": Compared(10, 10)}, "10 of 150 answers"),
+        ({"compared": Compared(160, 150)}, "low but not surely"),
+        ({"canary": Seen(4, 4)}, "4 of 200"),
         ({"canary": Seen(200, 4, FAST[:196])}, "not surely"),
-        ({"canary": Seen(120, 0, [10.0] * 110 + [25.0] * 10)}, "slower but not surely"),
+        ({"canary": Seen(200, 0, [10.0] * 187 + [25.0] * 13)}, "slower but not surely"),
     ],
 )
 def test_too_little_evidence_holds(changed: dict[str, object], reason: str) -> None:

@@ -50,6 +50,8 @@ class Config(MethodConfig):
     """What a channel is worth: its squared weights, |weight x gradient| of the task's loss, or its mean absolute output."""
     round_to: int = knob(8, low=1, high=64, search=[])
     """What remains is a multiple of this; halved for layers narrower than four times it."""
+    skip: str = knob("", search=[])
+    """Groups that stay as they are: the names of their first layers, with commas between (see `groups`)."""
 
 
 class PruneStructured(Method):
@@ -100,6 +102,16 @@ class PruneStructured(Method):
         _networks.require_same_shapes(program, before)
 
 
+def groups(program: Program, keep: Sequence[str]) -> list[str]:
+    """Return the name of the first layer of each group that could be narrower, in the order of the network."""
+    network = program.network.cpu().eval()
+    graph = _trace(program, _networks.example(program))
+    kept = {id(inner) for name in keep for inner in network.get_submodule(name).modules()}
+    choices = _choices(graph, Config(ratio=0.5), kept, _attention(network), network)
+    found = {id(module) for module, *_ in choices}
+    return [name for name, module in network.named_modules() if id(module) in found]
+
+
 def _remove(
     program: Program, batch: Mapping[str, torch.Tensor], settings: Config, keep: list[nn.Module], samples: Samples
 ) -> None:
@@ -109,7 +121,7 @@ def _remove(
     kept = {id(inner) for module in keep for inner in module.modules()}
     # every choice before the first cut: a cut shifts the indices of layers behind a concatenation
     with _importance.in_place_of_weights(program, settings.importance, samples):
-        choices = list(_choices(graph, settings, kept, _attention(program.network)))
+        choices = list(_choices(graph, settings, kept, _attention(program.network), program.network))
     for module, handler, chosen, shrunk in choices:
         group = graph.get_pruning_group(module, handler, chosen)
         if graph.check_pruning_group(group):
@@ -144,7 +156,7 @@ def _trace(program: Program, batch: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _choices(
-    graph: Any, settings: Config, kept: set[int], heads: Mapping[int, _Attention]
+    graph: Any, settings: Config, kept: set[int], heads: Mapping[int, _Attention], network: nn.Module
 ) -> Iterator[tuple[nn.Module, Any, list[int], list[tuple[_Attention, int]]]]:
     """Yield, per group, its first module, how that is cut, the indices to cut, and attention modules with heads to go."""
     import torch
@@ -154,9 +166,13 @@ def _choices(
 
     from bigray.compress.methods import _recurrent
 
+    skipped = set(settings.skip.split(","))
+    left_alone = {id(module) for name, module in network.named_modules() if name in skipped}
     score = torch_pruning.importance.GroupMagnitudeImportance(p=2, group_reduction="mean", normalizer="mean")
     for group in graph.get_all_groups(root_module_types=[_ConvNd, nn.Linear, nn.LSTM, nn.GRU]):
         touched = [(entry.target.module, graph.is_out_channel_pruning_fn(entry.handler)) for entry, _ in group]
+        if id(group[0].dep.target.module) in left_alone:
+            continue
         if any(_is_fixed(module, out, graph, kept) for module, out in touched):
             continue
         owners = {id(heads[id(module)]): heads[id(module)] for module, out in touched if out and id(module) in heads}
