@@ -5,6 +5,7 @@ labels               the same label comes first
 objects              at least 8 of 10 have a partner of their label with half of the area in common
 texts                at least 9 of 10 words are the same, in order, whatever their case
 stretches of text    half of the characters in common, or the same words
+sounds               lengths within a tenth, mel-cepstral distance of 2 dB at most
 embeddings           the same decision where one was asked for; else a cosine of 0.9
 anything else        equal, numbers within 0.05
 ===================  =====================================================================================
@@ -19,13 +20,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bigray.schemas import Answer, Box, Detection, Label, Recognition, Summary, Transcript, Translation
+from bigray.schemas import Answer, Box, Detection, Label, Recognition, Speech, Summary, Transcript, Translation
 
 OVERLAP = 0.5
 """Of two boxes: intersection over union, as COCO's easiest threshold."""
 MATCHED = 0.8
 WORDS = 0.9
 COSINE = 0.9
+LENGTH = 0.9
+SOUND_DB = 2.0
+"""Two readings of a text by different people are 5 dB and more apart."""
 TOLERANCE = 0.05
 
 
@@ -44,6 +48,8 @@ def alike(one: Any, other: Any) -> bool:
     for kind, field in ((Transcript, "text"), (Translation, "translation_text"), (Summary, "summary_text")):
         if isinstance(one, kind) and isinstance(other, kind):
             return _same_words(getattr(one, field), getattr(other, field))
+    if isinstance(one, Speech) and isinstance(other, Speech):
+        return _same_sound(one, other)
     if isinstance(one, Recognition) and isinstance(other, Recognition):
         return _same_person(one, other)
     return _equal(_plain(one), _plain(other))
@@ -83,6 +89,21 @@ def _same_stretch(one: Answer, other: Answer) -> bool:
     shared = min(one.end, other.end) - max(one.start, other.start)
     whole = max(one.end, other.end) - min(one.start, other.start)
     return shared > OVERLAP * whole or one.answer.casefold().split() == other.answer.casefold().split()
+
+
+def _same_sound(one: Speech, other: Speech) -> bool:
+    from bigray import metrics
+    from bigray.tasks._speech import decode_audio
+    from bigray.tasks._vocoder import mel_spectrogram
+
+    if one.audio == other.audio:
+        return True
+    rate, bands = 16_000, 40
+    lengths = sorted(len(sound.audio) / sound.sampling_rate for sound in (one, other))
+    if lengths[0] < LENGTH * lengths[1]:
+        return False
+    far = metrics.synthesis(one.audio, other.audio, lambda data: mel_spectrogram(decode_audio(data, rate), rate, bands))
+    return far[0] <= SOUND_DB
 
 
 def _same_person(one: Recognition, other: Recognition) -> bool:

@@ -58,6 +58,11 @@ def test_json_for_programs_and_lists(replica: Replica) -> None:
     assert len(many) == 2
 
 
+def test_a_page_that_takes_both_gets_the_file(replica: Replica) -> None:
+    both = post(replica, "", {"inputs": TEXT}, accept="application/json, audio/*;q=0.9")
+    assert both.headers["content-type"] == "audio/wav"
+
+
 def test_refusals(replica: Replica) -> None:
     refused = post(replica, "", {"inputs": "\u4e2d\u6587"})
     assert (refused.status_code, refused.json()["code"]) == (422, "unspeakable_text")

@@ -76,3 +76,21 @@ def test_overlap() -> None:
     assert overlap(CAT.box, CAT.box) == 1.0
     assert overlap(CAT.box, AWAY.box) == 0.0
     assert overlap(CAT.box, found("cat", 0.0, 0.0, 5.0, 10.0).box) == pytest.approx(0.5)
+
+
+def test_sounds() -> None:
+    import numpy as np
+
+    from bigray.schemas import Speech
+    from bigray.tasks import _sound
+
+    time = np.arange(8000) / 16_000
+
+    def tone(pitch: float, count: int = 8000) -> Speech:
+        samples = 0.3 * np.sin(2 * np.pi * pitch * time[:count])
+        return Speech(audio=_sound.write(samples, 16_000, "wav"), sampling_rate=16_000)
+
+    assert alike(tone(440), tone(440))
+    assert alike(tone(440), tone(441))
+    assert not alike(tone(440), tone(1760))
+    assert not alike(tone(440), tone(440, 6000))

@@ -3,8 +3,8 @@
 A request is ``{"inputs": ..., "parameters": {...}}``, or for images and audio the bare bytes of a file, which that
 client sends without a Content-Type. ``inputs`` is a text, or the base64 of a file; a list of them is a batch, answered
 by a list. Answers have the shapes that client parses: text classification of a single text is nested once more,
-``[[{label, score}, ...]]``. Speech is answered with the bytes of a file, or, to who accepts ``application/json`` or sent
-a list, with base64 in an object. Source: https://huggingface.co/docs/inference-providers/tasks/index.
+``[[{label, score}, ...]]``. Speech is answered with the bytes of a file, or, to who accepts ``application/json`` alone or
+sent a list, with base64 in an object. Source: https://huggingface.co/docs/inference-providers/tasks/index.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class HuggingFace(Dialect):
         kind = limits.media_type(question.headers.get("content-type"))
         if kind == "application/json":
             call = _parse_json(limits.parse_json(question.body), contract)
-            bare = "application/json" not in question.headers.get("accept", "")
+            accepted = question.headers.get("accept", "")
+            bare = "audio/" in accepted or "application/json" not in accepted
             return replace(call, wish="file" if contract.file and bare else None)
         if contract.field != "text" and (
             kind in {None, "application/octet-stream"} or str(kind).startswith(f"{contract.field}/")
