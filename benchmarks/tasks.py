@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from benchmarks.form import main
 
-MEASURES = ("squad", "multi30k", "scitldr", "orl", "librispeech")
+MEASURES = ("squad", "multi30k", "scitldr", "orl", "librispeech", "allison_asr")
 NEED_DATA = set(MEASURES)
 
 if __name__ == "__main__":
