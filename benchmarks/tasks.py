@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from benchmarks.form import main
 
-MEASURES = ("tour", "banking77", "squad", "multi30k", "scitldr", "orl", "librispeech", "allison")
+MEASURES = (
+    "tour",
+    "banking77",
+    "squad",
+    "multi30k",
+    "scitldr",
+    "orl",
+    "librispeech",
+    "allison",
+    "allison_asr",
+)
 NEED_DATA = set(MEASURES) - {"tour"}
 
 if __name__ == "__main__":

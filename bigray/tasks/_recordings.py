@@ -125,15 +125,16 @@ def stitch(left: Sequence[Chunk], right: Sequence[Chunk], start_s: float, stop_s
 def join(left: Sequence[str], right: Sequence[str], most: int) -> list[str]:
     """Join the words of two windows, of which at most the ``most`` last and first are the same.
 
-    The seam lies in the longest run of words that both have, case and signs left aside.
+    The seam lies in a long run of words that both have, case and signs left aside, near to where they meet.
     """
     tail, head = left[len(left) - min(most, len(left)) :], right[:most]
     one, two = ([_plain(word) for word in words] for words in (tail, head))
-    # of runs alike, the one nearest to the end of the left and the beginning of the right
-    size, _, after, skipped = max(
-        ((_run(one[i:], two[j:]), i - j, i, j) for i in range(len(one)) for j in range(len(two))), default=(0, 0, 0, 0)
+    # a seam leaves out what is cut off at the end of the left and the beginning of the right: few words, if it is right
+    runs = [(_run(one[i:], two[j:]), i, j) for i in range(len(one)) for j in range(len(two))]
+    worth, size, after, skipped = max(
+        ((2 * n - (len(one) - i - n) - j, n, i, j) for n, i, j in runs if n), default=(0, 0, 0, 0)
     )
-    if not size:
+    if worth <= 0:
         return [*left, *right]
     return [*left[: len(left) - len(tail) + after + size], *right[skipped + size :]]
 

@@ -2,7 +2,8 @@
 
 Networks: any transformers image classifier (ViT, ResNet, ...) by hub name, package or local folder; torchvision's
 classifiers by name (``resnet18``, ``mobilenet_v2``, ``efficientnet_b0``, ...); or bigray's own residual ``cnn`` or classic
-``lenet``. Images are resized to a square, without regard to their aspect. Wire form:
+``lenet``. Images are resized to a square, without regard to their aspect, however large they are: a class is said of the
+whole image, and tiles of it would be classified by their background. Wire form:
 https://huggingface.co/docs/inference-providers/tasks/image-classification.
 """
 
