@@ -195,13 +195,24 @@ def _transformers(architecture: Architecture, pretrained: bool) -> nn.Module:
     if getattr(kind, "_supports_sdpa", False):  # WavLM, for one, has only its own
         config._attn_implementation = "sdpa"
     if not (pretrained and architecture.weights):
-        return auto.from_config(config)  # type: ignore[no-any-return]
-    return _reach(  # type: ignore[no-any-return]
+        return _exportable(auto.from_config(config))
+    network = _reach(
         architecture.weights,
         lambda place: auto.from_pretrained(
             place, config=config, trust_remote_code=False, dtype="float32", ignore_mismatched_sizes=True
         ),
     )
+    return _exportable(network)
+
+
+def _exportable(network: nn.Module) -> nn.Module:
+    """Pool EfficientNet over the whole picture as such: transformers does it by a window larger than any, which engines refuse."""
+    from torch import nn
+
+    trunk = getattr(network, "efficientnet", None)
+    if trunk is not None and isinstance(trunk.pooler, nn.AvgPool2d):
+        trunk.pooler = nn.AdaptiveAvgPool2d(1)
+    return network
 
 
 def _torchvision(architecture: Architecture, pretrained: bool) -> nn.Module:
