@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigray import artifact, plugins, report, samples
+from bigray import artifact, listening, plugins, report
 from bigray.cli import main
 from bigray.models.base import build
 from bigray.predictor import open_artifact, program
@@ -53,8 +53,8 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_samples_are_part_of_the_report(voice: Path, tmp_path: Path) -> None:
-    found = samples.write(voice, rows(), tmp_path)
-    assert len(found) == samples.COUNT
+    found = listening.write(voice, rows(), tmp_path)
+    assert len(found) == listening.COUNT
     for sample in found:
         heard, rate = soundfile.read(tmp_path / sample.file)
         assert rate == RATE
@@ -71,8 +71,8 @@ def test_samples_are_part_of_the_report(voice: Path, tmp_path: Path) -> None:
     )
     report.write(results, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("<audio controls") == 2 * samples.COUNT
-    assert page.count("data:audio/mpeg;base64,") == 2 * samples.COUNT
+    assert page.count("<audio controls") == 2 * listening.COUNT
+    assert page.count("data:audio/mpeg;base64,") == 2 * listening.COUNT
     assert "a &lt;word&gt; 0" in page
     results.save(tmp_path / "results.json")
     assert Results.open(tmp_path / "results.json") == results
