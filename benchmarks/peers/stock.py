@@ -2,7 +2,8 @@
 
     python -m benchmarks.peers.stock PORT FOLDER
 
-At ``/empty`` is a deployment that does nothing: more requests per second than it takes no model behind that proxy can answer.
+At ``/roomy`` the same stands with ``max_ongoing_requests`` raised from Serve's 5, past which its router waits ever longer between
+tries; at ``/empty`` a deployment that does nothing: more requests per second than it takes no model behind that proxy can answer.
 
 FOLDER holds a model and tokenizer that ``transformers.pipeline`` reads. Source: https://docs.ray.io/en/latest/serve/index.html.
 """
@@ -40,7 +41,7 @@ class Classifier:
         return self._pipeline(body.inputs)  # type: ignore[no-any-return]
 
 
-@serve.deployment
+@serve.deployment(max_ongoing_requests=100)
 class Empty:
     """Answers everything at once: what is left is the time of Serve's proxy."""
 
@@ -54,6 +55,8 @@ if __name__ == "__main__":
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(Classifier.bind(folder), name="stock", route_prefix="/")  # type: ignore[attr-defined]
+    roomy = Classifier.options(max_ongoing_requests=100)  # type: ignore[attr-defined]
+    serve.run(roomy.bind(folder), name="roomy", route_prefix="/roomy")
     serve.run(Empty.bind(), name="empty", route_prefix="/empty")  # type: ignore[attr-defined]
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     serve.shutdown()

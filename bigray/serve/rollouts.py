@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -128,7 +129,7 @@ class ServeHands:
         if name not in serve.status().applications:
             return None
         try:
-            origin = serve.get_app_handle(name).origin.remote().result(timeout_s=ASK_S)
+            origin = _call(name, "origin", timeout_s=ASK_S)
         except (RayError, RayServeException, TimeoutError) as error:
             raise ServiceError(f"Model {name!r} does not answer: {type(error).__name__}.") from None
         return Version(id=origin[0], artifact=origin[1], settings=origin[2], name=origin[3])
@@ -215,12 +216,21 @@ def deployments(name: str) -> list[str]:
     return list(serve.status().applications[name].deployments)
 
 
+def _call(application: str, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
+    """Call an application and wait; on a loop of its own, as handles want one where Serve is tuned for throughput."""
+
+    async def asked() -> Any:
+        async with asyncio.timeout(timeout_s):
+            return await serve.get_app_handle(application).options(method_name=method).remote(*arguments)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, asked()).result()
+
+
 def ask(method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
     """Call the steward from a program that is no replica. Raises what it raises."""
     try:
-        return (
-            serve.get_app_handle(APPLICATION).options(method_name=method).remote(*arguments).result(timeout_s=timeout_s)
-        )
+        return _call(APPLICATION, method, *arguments, timeout_s=timeout_s)
     except RayTaskError as error:
         cause = error.cause
         if isinstance(cause, BigrayError):
