@@ -41,7 +41,8 @@ def options(settings: Serve, latency: Mapping[str, Any]) -> dict[str, Any]:
             "initial_replicas": max(1, settings.min_replicas),
             "max_replicas": settings.max_replicas,
             "target_ongoing_requests": aim,
-            "upscale_delay_s": UPSCALE_DELAY_S,
+            # whoever wakes a sleeping model waits for this too
+            "upscale_delay_s": UPSCALE_DELAY_S if settings.min_replicas else 0.0,
             "downscale_delay_s": DOWNSCALE_DELAY_S,
         }
     }
