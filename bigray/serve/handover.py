@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,7 +105,8 @@ def join(address: str | None = None) -> None:
     """
     if not ray.is_initialized():
         try:
-            ray.init(address=address or "auto", log_to_driver=False)
+            ray.init(address=address or "auto", log_to_driver=False, logging_level=logging.ERROR)
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)  # what it tells is for those who run it
         except ConnectionError:
             raise UserError(
                 "No running Ray cluster was found. Give its --address, or set RAY_ADDRESS.", code="no_cluster"
