@@ -22,6 +22,7 @@ import numpy as np
 from bigray import measure, plugins
 from bigray import recipe as recipes
 from bigray.artifact import Artifact
+from bigray.compress.candidate import usual_batch
 from bigray.data import sources
 from bigray.engines.base import Session
 from bigray.evaluate import answers
@@ -97,9 +98,7 @@ class Pair:
 
     def batch(self, size: int) -> Batch:
         """Return a batch of unseen rows of about median size."""
-        ordered = sorted(self.test, key=self.task.item_bytes)
-        start = max(0, len(ordered) // 2 - size // 2)
-        return self.task.encode((ordered[start:] + ordered)[:size])
+        return usual_batch(self.task, self.test, size)
 
     def score(self, session: Session) -> float:
         """Return the task's primary metric on the unseen rows."""

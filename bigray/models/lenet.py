@@ -5,8 +5,7 @@ x = maxpool2(ReLU(conv3x3(x)))               (N, 2 width, S'', S'')       S'' = 
 h = ReLU(W flatten(x) + b)                   (N, hidden)
 logits = V h + c                             (N, classes)
 
-For small images of one centred thing, such as digits or garments; ``cnn`` is better on photographs. Nearly all weights
-are in W, so pruning makes it much smaller.
+For small images of one centred thing, such as digits or garments. Nearly all weights are in W.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ A pretrained encoder reads the text and gives every token a relevance r; a sente
     loss = cross-entropy of softmax(s) against softmax(ROUGE-1 of sentence i / 0.1)
 
 which is ListNet (Cao et al. 2007, doi 10.1145/1273496.1273513) with ROUGE as relevance. The answer is the best
-sentences in the order of the text, as many as summaries of the training rows are long. It never says what the text does
-not, and needs few rows: an encoder-decoder that writes its own words needs far more. A text longer than the window is read
+sentences in the order of the text, as many as summaries of the training rows are long, so it says nothing that the text
+does not. A text longer than the window is read
 in windows of whole sentences that share one.
 
 Sizes: N windows, T tokens, K sentences.

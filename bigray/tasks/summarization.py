@@ -3,7 +3,7 @@
 With an encoder-decoder of transformers (T5, BART) or bigray's own ``transformer``, in words of its own: see `_seq2seq`. A
 text longer than the window is summarized piece by piece, and the summaries follow one another. With an encoder of
 transformers (BERT, MiniLM), in the text's own best sentences: see `_extract`. Good summaries of open domains in own words
-need a pretrained encoder-decoder; a few thousand rows are enough to pick sentences. Wire form:
+need a pretrained encoder-decoder. Wire form:
 https://huggingface.co/docs/inference-providers/tasks/summarization.
 """
 
