@@ -37,6 +37,24 @@ class Calls:
     failures: list[str] = field(default_factory=list)
 
 
+def bigray(work: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    """Run the command line, with what it notes of a running service kept in ``work``."""
+    command = [sys.executable, "-m", "bigray.cli.main", *words]
+    environment = os.environ | {"XDG_STATE_HOME": str(work / "state")}
+    return subprocess.run(command, env=environment, check=check, timeout=STEP_TIMEOUT_S, stdout=sys.stderr)
+
+
+@contextmanager
+def up(work: Path) -> Iterator[str]:
+    """Yield the URL of a service without models on a free port of this machine; stop everything at the end."""
+    port = _free_port()
+    try:
+        bigray(work, "up", "--port", str(port))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        bigray(work, "down", check=False)
+
+
 @contextmanager
 def served(work: Path, settings: Sequence[str]) -> Iterator[tuple[str, Path]]:
     """Yield URL and artifact of the model, served on a free port of this machine; stop everything at the end.
@@ -45,22 +63,12 @@ def served(work: Path, settings: Sequence[str]) -> Iterator[tuple[str, Path]]:
         work: Folder for runs; the run in it is used again.
         settings: Overrides of the recipe, such as ``serve.min_replicas=2``.
     """
-    environment = os.environ | {"XDG_STATE_HOME": str(work / "state")}
     overrides = [word for setting in (f"output={work}", *settings) for word in ("--set", setting)]
-
-    def bigray(*words: str) -> None:
-        command = [sys.executable, "-m", "bigray.cli.main", *words]
-        subprocess.run(command, env=environment, check=True, timeout=STEP_TIMEOUT_S, stdout=sys.stderr)
-
-    bigray("run", "text_classification.tiny", *overrides)
+    bigray(work, "run", "text_classification.tiny", *overrides)
     artifact = work / "reviews-tiny" / "artifact"
-    port = _free_port()
-    try:
-        bigray("up", "--port", str(port))
-        bigray("deploy", str(artifact), "--name", MODEL)
-        yield f"http://127.0.0.1:{port}", artifact
-    finally:
-        subprocess.run([sys.executable, "-m", "bigray.cli.main", "down"], env=environment, timeout=120, check=False)
+    with up(work) as url:
+        bigray(work, "deploy", str(artifact), "--name", MODEL)
+        yield url, artifact
 
 
 @contextmanager

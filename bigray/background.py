@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,8 @@ MIN_LOGICAL_CPUS = 4
 """So that a model of one core finds room beside another one on a machine of two."""
 TOKEN, LOG, READY = "token", "start.log", "ready.json"
 """Files in the folder of what runs: Ray's token, what was said while it started, and where it then was."""
+SESSIONS = "ray"
+"""Ray's own folder in it: Ray lets everybody write there, so it lies where nobody else may look."""
 
 
 class Running(BaseModel):
@@ -47,8 +49,12 @@ class Running(BaseModel):
     """URL of the dashboard, which takes jobs as well."""
     folder: Path
     """Holds the token and Ray's session with its logs; gone after `stop`."""
+    environment: dict[str, str] = {}
+    """What processes of Ray found in their environment, and those that join it must find too."""
     service: str = ""
     """URL of the endpoints."""
+    ingress: str = ""
+    """What takes their requests in."""
 
     @property
     def token_file(self) -> Path:
@@ -58,7 +64,7 @@ class Running(BaseModel):
     def enter(self) -> None:
         """Have `bigray.cluster.cluster` join it in this process; only before Ray is imported."""
         os.environ.pop("RAY_AUTH_TOKEN", None)  # it would go before the file
-        os.environ.update(_control_plane(self.folder), RAY_ADDRESS=self.address)
+        os.environ.update(self.environment, **_control_plane(self.folder), RAY_ADDRESS=self.address)
 
 
 def state_file() -> Path:
@@ -93,24 +99,30 @@ def starting() -> Iterator[None]:
         yield
 
 
-def start(*, cpus: int | None = None) -> Running:
+def make_folder() -> Path:
+    """Make the folder of what is to run, for its owner only."""
+    base = os.environ.get("RAY_TMPDIR") or "/tmp"  # short: the path of a socket below it may have 107 bytes
+    return Path(tempfile.mkdtemp(prefix="bigray-", dir=base))
+
+
+def start(folder: Path, environment: Mapping[str, str], *, cpus: int | None = None) -> Running:
     """Start a Ray and return once it can be joined; nothing is served yet.
 
     Args:
+        folder: As `make_folder` made it.
+        environment: For every process of it, besides what this process has.
         cpus: Logical cores; by default as many as the machine has, and at least `MIN_LOGICAL_CPUS`.
 
     Raises:
         ServiceError: Ray did not start; the message has the last line it said.
     """
-    base = os.environ.get("RAY_TMPDIR") or "/tmp"  # short: the path of a socket below it may have 107 bytes
-    folder = Path(tempfile.mkdtemp(prefix="bigray-", dir=base))
     with open(os.open(folder / TOKEN, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
         file.write(secrets.token_hex(32))
-    environment = {name: value for name, value in os.environ.items() if name not in {"RAY_AUTH_TOKEN", "RAY_ADDRESS"}}
+    own = {name: value for name, value in os.environ.items() if name not in {"RAY_AUTH_TOKEN", "RAY_ADDRESS"}}
     with (folder / LOG).open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "bigray.background", str(folder), str(cpus or _cpus())],
-            env=environment | _control_plane(folder),
+            env={**own, **environment, **_control_plane(folder)},
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -118,7 +130,8 @@ def start(*, cpus: int | None = None) -> Running:
             start_new_session=True,  # Ctrl-C in the terminal is not for it
         )
     found = _wait_until_ready(process, folder)
-    noted = Running(pid=process.pid, started=psutil.Process(process.pid).create_time(), folder=folder, **found)
+    created = psutil.Process(process.pid).create_time()
+    noted = Running(pid=process.pid, started=created, folder=folder, environment=dict(environment), **found)
     note(noted)
     return noted
 
@@ -166,7 +179,7 @@ def keep(folder: Path, cpus: int) -> None:
         dashboard_host="127.0.0.1",
         log_to_driver=False,
         _node_ip_address="127.0.0.1",
-        _temp_dir=str(folder),
+        _temp_dir=str(folder / SESSIONS),
     )
     try:
         new = folder / f".{READY}"

@@ -7,20 +7,23 @@ than `SLOW` times as long as 95 of 100 waited before.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from benchmarks import reviews, steady
 from benchmarks.form import Bar, at_least, at_most
-from benchmarks.measures.redeploy import free_port
-from bigray.cluster import cluster
+from benchmarks.served import MODEL, bigray, up
+from bigray.client import Client
 
 PER_S, SHARE = 30.0, 0.2
 SLOW = 3.0
 WITHIN_S, BEFORE_S = 240.0, 8.0
+CANARY = f"ray::ServeReplica:_canary-{MODEL}:"
+"""How Ray names the canary's process."""
 
 
 def run(data: Path | None, work: Path) -> list[Bar]:
@@ -43,17 +46,14 @@ def run(data: Path | None, work: Path) -> list[Bar]:
     texts = [row["text"] for row in trained.rows]
     lost = accuracy["present"] - accuracy["worse"]
     bars = [Bar("accuracy that the losing canary loses", lost, 10, 9 <= lost <= 11, "points")]
-    with cluster():
-        from bigray.serve import config
-        from bigray.serve.listen import Listen
-
-        url = config.deploy(present, "reviews", listen=Listen(port=free_port()))
-        with steady.traffic(url, texts, PER_S) as seen:
+    with up(work) as url:
+        bigray(work, "deploy", str(present), "--name", MODEL)
+        with steady.traffic(f"{url}/models/{MODEL}", texts, PER_S) as seen:
             time.sleep(BEFORE_S)
             for what, artifact in bad.items():
                 begun = time.monotonic()
                 usual_s = _p95_s(seen.since(begun - BEFORE_S))
-                end = _tried(artifact, _kill if "killed" in what else None)
+                end = _tried(work, url, artifact, _kill if "killed" in what else None)
                 answers = seen.since(begun)
                 harmed = sum(_harmed(answer, trained.rows, ours, SLOW * usual_s) for answer in answers)
                 slow = sum(answer.took_s > SLOW * usual_s for answer in answers)
@@ -70,7 +70,7 @@ def run(data: Path | None, work: Path) -> list[Bar]:
                 ]
                 time.sleep(BEFORE_S)
             begun = time.monotonic()
-            end = _tried(good, None)
+            end = _tried(work, url, good, None)
             print(f"good canary: {end}\n  {time.monotonic() - begun:.0f} s", file=sys.stderr)
             failed = sum(answer.label is None for answer in seen.since(begun))
     return [
@@ -80,30 +80,25 @@ def run(data: Path | None, work: Path) -> list[Bar]:
     ]
 
 
-def _tried(artifact: Path, meanwhile: Callable[[], None] | None) -> str:
+def _tried(work: Path, url: str, artifact: Path, meanwhile: Callable[[], None] | None) -> str:
     """Try a version until the service has decided; return what and why."""
-    from bigray.serve import handover
-
-    found = handover.canary(artifact, "reviews", share=SHARE, within_s=WITHIN_S)
+    share, minutes = f"{SHARE:.0%}", str(WITHIN_S / 60)
+    bigray(work, "deploy", str(artifact), "--name", MODEL, "--canary", share, "--within", minutes, check=False)
     until = time.monotonic() + WITHIN_S + 60
-    while found.canary is not None and time.monotonic() < until:
-        if meanwhile is not None:
-            meanwhile()
-        time.sleep(1)
-        found = handover.history("reviews")
-    last = found.decisions[-1]
-    return f"{last.what}: {last.reason}" if found.canary is None else "nothing was decided"
+    with Client(url, timeout_s=10) as client:
+        while (found := client.describe(MODEL)["rollout"])["canary"] and time.monotonic() < until:
+            if meanwhile is not None:
+                meanwhile()
+            time.sleep(1)
+    last = found["decisions"][-1]
+    return "nothing was decided" if found["canary"] else f"{last['what']}: {last['reason']}"
 
 
 def _kill() -> None:
     """End the canary's process at once, as the kernel does when memory is short."""
-    from ray import serve
-
-    try:
-        about = serve.get_app_handle("_canary-reviews").describe.remote().result(timeout_s=1)
-        os.kill(about["process"]["pid"], signal.SIGKILL)
-    except Exception as error:  # it is not up again yet
-        print(f"  not killed: {type(error).__name__}", file=sys.stderr)
+    for process in psutil.process_iter(["cmdline"]):
+        if CANARY in " ".join(process.info["cmdline"] or ()):
+            process.kill()
 
 
 def _harmed(answer: steady.Answer, rows: list[dict[str, str]], ours: list[str], slow_s: float) -> bool:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from pathlib import Path
 
 from benchmarks import reviews, steady
 from benchmarks.form import Bar, at_least, at_most
-from bigray.cluster import cluster
-from bigray.errors import ServiceError
+from benchmarks.served import MODEL, bigray, up
 
 PER_S, SECONDS = 20.0, 120.0
 
@@ -23,22 +21,16 @@ def run(data: Path | None, work: Path) -> list[Bar]:
     second = trained.write(work / "redeploy" / "second", reviews.rounded(trained))
     broken = reviews.broken(first, work / "redeploy" / "broken")
     texts = [row["text"] for row in trained.rows]
-    with cluster():
-        from bigray.serve import config
-        from bigray.serve.listen import Listen
-
-        url = config.deploy(first, "reviews", listen=Listen(port=free_port()))
-        with steady.traffic(url, texts, PER_S) as seen:
+    with up(work) as url:
+        bigray(work, "deploy", str(first), "--name", MODEL)
+        with steady.traffic(f"{url}/models/{MODEL}", texts, PER_S) as seen:
             begun, refused = time.monotonic(), 0
             for pause_s, folder in ((10.0, second), (5.0, broken), (5.0, first)):
                 time.sleep(pause_s)
                 at = time.monotonic()
-                try:
-                    config.deploy(folder, "reviews")
-                    print(f"{folder.name}: took over after {time.monotonic() - at:.1f} s", file=sys.stderr)
-                except ServiceError as error:
-                    refused += 1
-                    print(f"{folder.name}: {error.detail} ({time.monotonic() - at:.1f} s)", file=sys.stderr)
+                code = bigray(work, "deploy", str(folder), "--name", MODEL, check=False).returncode
+                refused += code != 0
+                print(f"{folder.name}: exit code {code} after {time.monotonic() - at:.1f} s", file=sys.stderr)
             time.sleep(max(0.0, begun + SECONDS - time.monotonic()))
     failed = [answer for answer in seen.answers if answer.label is None]
     for answer in failed[:5]:
@@ -55,10 +47,3 @@ def run(data: Path | None, work: Path) -> list[Bar]:
         at_least("broken version refused, with the one before going on", refused, 1, ""),
         at_most("slowest answer", max(answer.took_s for answer in seen.answers), 20.0, "s"),
     ]
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -89,16 +89,16 @@ def program(module: str, path: str, *arguments: str | Path) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(60)
+            process.wait(90)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 @contextmanager
-def served(artifact: Path, *, haproxy: bool = False) -> Iterator[str]:
-    """Serve one artifact by bigray with one replica; yield the model's address."""
-    words = ["--haproxy"] if haproxy else []
+def served(artifact: Path, *, haproxy: bool = True) -> Iterator[str]:
+    """Serve one artifact by `bigray up` with one replica; yield the model's address."""
+    words = [] if haproxy else ["--no-haproxy"]
     with program("benchmarks.service", f"/models/{MODEL}", f"{MODEL}={artifact}", *words) as url:
         yield url
 

@@ -1,7 +1,7 @@
 """Requests per second of one replica with 32 clients, beside other ways to serve: all up at once, asked in turn.
 
-Also asked: the same endpoint behind HAProxy, and an empty deployment behind Serve's own proxy, which is the most that any
-model there could reach.
+Also asked: the same endpoint behind Serve's own proxy in place of HAProxy, and an empty deployment behind that proxy, which
+is the most that any model there could reach.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def run(data: Path | None, work: Path) -> list[Bar]:
         folder = serving.transformers_folder(dense, work)
         urls = {
             "bigray": stack.enter_context(serving.served(chosen)),
-            "haproxy": stack.enter_context(serving.served(chosen, haproxy=True)),
+            "own proxy": stack.enter_context(serving.served(chosen, haproxy=False)),
             "stock": stack.enter_context(serving.program("benchmarks.peers.stock", "/", folder)),
             "litserve": stack.enter_context(serving.program("benchmarks.peers.lit", "/predict", chosen)),
             "bare": stack.enter_context(serving.program("benchmarks.peers.bare", "/", chosen)),
@@ -39,7 +39,7 @@ def run(data: Path | None, work: Path) -> list[Bar]:
         return serving.median([each[own][field] / each[other][field] for each in rounds])
 
     def beside(other: str, field: str = "per_s") -> str:
-        return f"bigray over {other} (behind HAProxy {ratio(other, field, 'haproxy'):.2f})"
+        return f"bigray over {other} (behind Serve's own proxy {ratio(other, field, 'own proxy'):.2f})"
 
     def shown(name: str, field: str) -> float:
         return round(serving.median([each[name][field] for each in rounds]), 1)

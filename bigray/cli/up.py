@@ -24,6 +24,9 @@ def command(
     cpus: Annotated[
         int | None, typer.Option(min=1, help="Logical cores; by default the machine's, at least 4.")
     ] = None,
+    haproxy: Annotated[
+        bool, typer.Option("--haproxy/--no-haproxy", help="Take requests in through HAProxy, where that is possible.")
+    ] = True,
 ) -> None:
     """Start a Ray and an empty service on this machine and leave them running, or say where they run already.
 
@@ -38,7 +41,7 @@ def command(
     with background.starting():
         noted = background.running()
         if noted is None:
-            noted = background.start(cpus=cpus)
+            noted = _start(listen, cpus, haproxy)
             try:
                 noted = _serve(noted, listen)
             except BaseException:
@@ -46,12 +49,24 @@ def command(
                 raise
         else:
             print("runs already; options of this call were not looked at")
-    print(f"endpoints  {noted.service}  (through Serve's own proxy)")
+    print(f"endpoints  {noted.service}  (through {noted.ingress})")
     print(f"dashboard  {noted.dashboard}  (its token is in {noted.token_file})")
     print(f"jobs       bigray submit RECIPE --address {noted.dashboard} --token-file {noted.token_file}")
     print(f"ray        {noted.address}")
     print("models     bigray deploy ARTIFACT --name NAME")
     print("stop       bigray down")
+
+
+def _start(listen: Listen, cpus: int | None, haproxy: bool) -> Running:
+    """Start a Ray, with what its processes must know of what takes the requests in."""
+    from bigray import background
+    from bigray.serve import ingress
+
+    unfit = ingress.why_not(listen) if haproxy else "as told"
+    folder = background.make_folder()
+    environment = {**listen.environment(), **ingress.environment(folder)} if unfit is None else {}
+    through = "HAProxy" if unfit is None else f"Serve's own proxy: {unfit}"
+    return background.start(folder, environment, cpus=cpus).model_copy(update={"ingress": through})
 
 
 def _serve(noted: Running, listen: Listen) -> Running:

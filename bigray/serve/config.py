@@ -122,11 +122,9 @@ def _wait_for_route(url: str, timeout_s: float = ROUTE_TIMEOUT_S) -> None:
 
 
 def start(*, address: str | None = None, listen: Listen = LOCAL) -> None:
-    """Start Serve with bigray's edge in its proxies, or join it where it runs already.
+    """Start Serve with bigray's edge before its replicas, or join it where it runs already.
 
-    Serve's own proxy is the ingress. With HAProxy in its place a no-op model answers some nine times as many requests
-    per second, but it takes no certificate, tells the names of all models without a key, opens its statistics to other
-    machines, and words its own errors.
+    What takes requests in is Serve's own proxy, unless the environment says HAProxy: see `bigray.serve.ingress`.
 
     Raises:
         ServiceError: No proxy came up: its port may be taken.

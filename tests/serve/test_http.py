@@ -31,7 +31,11 @@ def process(http: httpx.Client, model: str) -> dict[str, Any]:
     return found
 
 
-def test_malformed_and_their_neighbours(service: str, http: httpx.Client, sound: bytes) -> None:
+def test_malformed_and_their_neighbours(http: httpx.Client, sound: bytes) -> None:
+    check_malformed_and_their_neighbours(http, sound)
+
+
+def check_malformed_and_their_neighbours(http: httpx.Client, sound: bytes) -> None:
     """Each case is sent while a good request to the same model is in flight, three times to be joined with it."""
     good: dict[str, dict[str, Any]] = {
         "texts": {"json": GOOD_TEXT},
@@ -62,7 +66,7 @@ def test_malformed_and_their_neighbours(service: str, http: httpx.Client, sound:
         return [f"{case}: {what}" for what in wrong]
 
     async def run() -> list[str]:
-        async with httpx.AsyncClient(base_url=service, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=http.base_url, timeout=30) as client:
             return [what for case in CASES for what in await send(client, case)]
 
     wrong = asyncio.run(run())
