@@ -12,7 +12,7 @@ help:
 	@echo "make tour       every task from data to endpoint, on small data (minutes)"
 	@echo "make test       all tests but those that take minutes each"
 	@echo "make check      format, lint, types and the fast tests"
-	@echo "make test-all   every test"
+	@echo "make test-all   every test; those of a service behind either proxy"
 	@echo "make bench      all benchmarks (DATA=folder of real data sets); results in benchmarks/results"
 	@echo "make clean      remove caches and build leftovers (not .venv, not runs/)"
 
@@ -43,6 +43,7 @@ check: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest
+	BIGRAY_TEST_HAPROXY=1 $(BIN)/python -m pytest tests/serve/test_http.py tests/serve/test_clients.py tests/serve/test_client_alone.py tests/serve/test_console_browser.py
 
 # DATA is a folder of real data sets; measures that need one say so and are skipped without it.
 bench: $(STAMP)

@@ -43,5 +43,7 @@ if __name__ == "__main__":
         except KeyboardInterrupt:
             pass
         finally:
+            if "ray" in sys.modules:
+                sys.modules["ray"].shutdown()
             if background.running() is not None:
                 background.stop()

@@ -103,8 +103,10 @@ def listeners(pid: int) -> set[str]:
     return {fields[3].rpartition(":")[0] for fields in own}
 
 
-@pytest.mark.slow
-def test_up_deploy_ask_down(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "through", ["HAProxy", pytest.param("Serve's own proxy: callers need keys", marks=pytest.mark.slow)]
+)
+def test_up_deploy_ask_down(tmp_path: Path, through: str) -> None:
     from bigray.client import Client
     from bigray.serve.auth import create_key
     from tests.serve.conftest import make_artifact
@@ -121,20 +123,22 @@ def test_up_deploy_ask_down(tmp_path: Path) -> None:
 
     port = 8127
     url = f"http://127.0.0.1:{port}"
+    locked = through != "HAProxy"
     try:
-        shown = bigray("up", "--port", str(port), "--keys", str(tmp_path / "keys.json"))
-        assert f"endpoints  {url}  (" in shown
+        shown = bigray("up", "--port", str(port), *(["--keys", str(tmp_path / "keys.json")] if locked else []))
+        assert f"endpoints  {url}  (through {through})" in shown
         assert "runs already" in bigray("up")
         assert bigray("deploy", str(artifact), "--name", "texts") == f"serving {url}/models/texts\n"
         noted = background.running()
         assert noted is not None
         assert stat.S_IMODE(noted.token_file.stat().st_mode) == 0o600
         assert listeners(noted.pid) <= {"127.0.0.1", "[::ffff:127.0.0.1]"}, "other machines can reach something"
-        with Client(url, api_key=key) as client:
+        with Client(url, api_key=key if locked else None) as client:
             assert len(client.text_classification("a good film", model="texts")) == 3
             assert [model["id"] for model in client.models()] == ["texts"]
-        with Client(url) as stranger, pytest.raises(Unauthorized):
-            stranger.text_classification("a good film", model="texts")
+        if locked:
+            with Client(url) as stranger, pytest.raises(Unauthorized):
+                stranger.text_classification("a good film", model="texts")
         family = psutil.Process(noted.pid).children(recursive=True)
         assert bigray("down") == f"stopped {url}\n"
         assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)

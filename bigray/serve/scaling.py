@@ -19,6 +19,8 @@ TARGET = 4.0
 """Requests in progress per replica where nothing is stated."""
 UPSCALE_DELAY_S, DOWNSCALE_DELAY_S = 5.0, 120.0
 """How long load must be above (below) the target before replicas are added (taken away)."""
+COUNT_EVERY_S = 0.5
+"""How often Serve is told of the requests in progress; by itself it waits up to 10 s."""
 
 
 def options(settings: Serve, latency: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +43,8 @@ def options(settings: Serve, latency: Mapping[str, Any]) -> dict[str, Any]:
             "initial_replicas": max(1, settings.min_replicas),
             "max_replicas": settings.max_replicas,
             "target_ongoing_requests": aim,
-            # whoever wakes a sleeping model waits for this too
+            # whoever wakes a sleeping model waits for both: to be counted, and for the decision
+            "metrics_interval_s": COUNT_EVERY_S,
             "upscale_delay_s": UPSCALE_DELAY_S if settings.min_replicas else 0.0,
             "downscale_delay_s": DOWNSCALE_DELAY_S,
         }

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import socket
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,18 +126,52 @@ def sound() -> bytes:
 
 
 @pytest.fixture(scope="package")
-def service(ray_cluster: None, artifacts: dict[str, Path]) -> Iterator[str]:
-    """Base URL of a service with every task's model, behind Serve's real proxy."""
+def service(request: pytest.FixtureRequest, artifacts: dict[str, Path]) -> Iterator[str]:
+    """Base URL of a service with every task's model: behind Serve's own proxy, or HAProxy if ``BIGRAY_TEST_HAPROXY`` is 1."""
+    models = {NAMES[task]: folder for task, folder in artifacts.items()}
+    if os.environ.get("BIGRAY_TEST_HAPROXY") == "1":
+        yield from _behind_haproxy(models)
+    else:
+        request.getfixturevalue("ray_cluster")
+        yield from _behind_serves_own_proxy(models)
+
+
+def _behind_serves_own_proxy(models: dict[str, Path]) -> Iterator[str]:
     from ray import serve
 
     from bigray.serve import config
     from bigray.serve.listen import Listen
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     try:
-        urls = config.deploy_all({NAMES[task]: folder for task, folder in artifacts.items()}, listen=Listen(port=port))
+        urls = config.deploy_all(models, listen=Listen(port=_free_port()))
         yield urls["texts"].removesuffix("/models/texts")
     finally:
         serve.shutdown()
+
+
+def _behind_haproxy(models: dict[str, Path]) -> Iterator[str]:
+    """Serve as `bigray up` does by default, in processes of their own."""
+    from bigray import background
+
+    deploy = (
+        "from bigray import background; background.join(); from bigray.cluster import cluster; from bigray.serve import config\n"
+        f"with cluster(): config.deploy_all({ {name: str(folder) for name, folder in models.items()}!r})"
+    )
+    port = _free_port()
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as state:
+        patch.setenv("XDG_STATE_HOME", state)
+        patch.delenv("RAY_AUTH_MODE", raising=False)
+        try:
+            for words in (["-m", "bigray.cli.main", "up", "--port", str(port)], ["-c", deploy]):
+                told = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=600)
+                assert told.returncode == 0, told.stdout + told.stderr
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            if background.running() is not None:
+                background.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

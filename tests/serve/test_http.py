@@ -32,10 +32,6 @@ def process(http: httpx.Client, model: str) -> dict[str, Any]:
 
 
 def test_malformed_and_their_neighbours(http: httpx.Client, sound: bytes) -> None:
-    check_malformed_and_their_neighbours(http, sound)
-
-
-def check_malformed_and_their_neighbours(http: httpx.Client, sound: bytes) -> None:
     """Each case is sent while a good request to the same model is in flight, three times to be joined with it."""
     good: dict[str, dict[str, Any]] = {
         "texts": {"json": GOOD_TEXT},

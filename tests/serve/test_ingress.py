@@ -1,4 +1,4 @@
-"""HAProxy before the replicas: what is mended in its configuration, and (slow) a whole service behind it."""
+"""HAProxy before the replicas: when, what is mended in its configuration, and what it says by itself."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from bigray import background
 from bigray.serve import ingress
 from bigray.serve.listen import Listen
-from tests.serve.conftest import NAMES
-from tests.serve.test_http import check_malformed_and_their_neighbours
 
 BY_SERVE = """\
 global
@@ -125,38 +121,3 @@ def raw(port: int, request: bytes) -> bytes:
 @pytest.fixture
 def free_port() -> int:
     return ingress._free_port()
-
-
-@pytest.fixture(scope="module")
-def behind_haproxy(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Base URL of every task's model as `bigray up` serves it by default."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"RAY_AUTH_MODE", "RAY_ADDRESS"}}
-    environment["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
-    models = {NAMES[task]: str(folder) for task, folder in artifacts.items()}
-    deploy = (
-        "from bigray import background; background.join(); from bigray.cluster import cluster; "
-        f"from bigray.serve import config\nwith cluster(): config.deploy_all({models!r})"
-    )
-
-    def python(*words: str) -> str:
-        told = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=400)
-        assert told.returncode == 0, told.stdout + told.stderr
-        return told.stdout
-
-    port = ingress._free_port()
-    try:
-        shown = python("-m", "bigray.cli.main", "up", "--port", str(port))
-        assert f"endpoints  http://127.0.0.1:{port}  (through HAProxy)" in shown
-        python("-c", deploy)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("XDG_STATE_HOME", environment["XDG_STATE_HOME"])
-            if background.running() is not None:
-                background.stop()
-
-
-@pytest.mark.slow
-def test_malformed_and_their_neighbours_behind_haproxy(behind_haproxy: str, sound: bytes) -> None:
-    with httpx.Client(base_url=behind_haproxy, timeout=30) as http:
-        check_malformed_and_their_neighbours(http, sound)
