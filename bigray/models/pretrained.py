@@ -234,6 +234,10 @@ def _exportable(network: nn.Module) -> nn.Module:
 def _torchvision(architecture: Architecture, pretrained: bool) -> nn.Module:
     from torchvision import models
 
+    if architecture.name in models.list_models(module=models.detection):
+        from bigray.models import _anchors
+
+        return _anchors.build(architecture, pretrained)
     known = models.list_models(module=models)
     if architecture.name not in known:
         raise RecipeError(
