@@ -129,7 +129,11 @@ def detector(folder: Path, kind: str) -> Path:
     }  # fmt: skip
     names = {"id2label": {0: "green", 1: "red", 2: "blue"}, "label2id": {"green": 0, "red": 1, "blue": 2}}
     torch.manual_seed(0)
-    save(AutoModelForObjectDetection.from_config(configs[kind](**names)), folder)
+    network = AutoModelForObjectDetection.from_config(configs[kind](**names))
+    for name, parameter in network.named_parameters():
+        if parameter.dim() > 1 and "norm" not in name:
+            torch.nn.init.kaiming_normal_(parameter)  # as they come all queries say about the same
+    save(network, folder)
     reader = {"do_normalize": kind != "rt_detr"}
     size = {"height": 64, "width": 64} if kind == "rt_detr" else {"shortest_edge": 64, "longest_edge": 96}
     (folder / "preprocessor_config.json").write_text(json.dumps(reader | {"size": size}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,13 +223,24 @@ def _transformers(architecture: Architecture, pretrained: bool) -> nn.Module:
 
 
 def _exportable(network: nn.Module) -> nn.Module:
-    """Pool EfficientNet over the whole picture as such: transformers does it by a window larger than any, which engines refuse."""
+    """Mend what exporters refuse.
+
+    EfficientNet pools over the whole picture by a window larger than any. RT-DETR asks for a batch's size by ``len``, which
+    fixes it when traced, so its module gets one that does not.
+    """
     from torch import nn
 
+    if type(network).__module__.endswith((".modeling_rt_detr", ".modeling_rt_detr_v2", ".modeling_d_fine")):
+        sys.modules[type(network).__module__].len = _count  # type: ignore[attr-defined]
     trunk = getattr(network, "efficientnet", None)
     if trunk is not None and isinstance(trunk.pooler, nn.AvgPool2d):
         trunk.pooler = nn.AdaptiveAvgPool2d(1)
     return network
+
+
+def _count(value: Any) -> Any:
+    """As ``len``, but for a traced tensor a size that may vary."""
+    return value.shape[0] if hasattr(value, "shape") else len(value)
 
 
 def _torchvision(architecture: Architecture, pretrained: bool) -> nn.Module:
