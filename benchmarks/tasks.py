@@ -17,6 +17,7 @@ MEASURES = (
     "scitldr",
     "orl",
     "librispeech",
+    "librispeech_pretrained",
     "allison",
     "allison_asr",
 )

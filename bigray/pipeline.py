@@ -206,6 +206,7 @@ def _train(this: Run, splits: Any, sample: list[Row]) -> tuple[Artifact, list[di
         network, history = build(architecture, pretrained=False), trained.history
         checkpoint.load(trained.checkpoint, network)
     network.eval()
+    folder.mkdir(parents=True, exist_ok=True)  # without epochs there was no trainer to make it
     (folder / "history.json").write_text(json.dumps(history), encoding="utf-8")
     with create(folder / "dense") as draft:
         plugins.load("bigray.engines", "torch_eager").ENGINE.export(program(task, network), draft.model_dir)

@@ -109,7 +109,8 @@ class Model(Section):
     name: str = "auto"
     """Own architecture (``ffnn``, ``rnn``, ``cnn``, ``lenet``, ``transformer``, ``detector``), or hub name, local folder or torchvision name."""
     weights: str | None = None
-    """Local weight file (safetensors, or a torch state dict read with ``weights_only``) to start from."""
+    """Local weight file (safetensors, or a torch state dict read with ``weights_only``) to start from; or one of an
+    installed package, ``package:NAME/FILE``."""
     options: dict[str, Any] = {}
     """Settings of the architecture, e.g. ``width``, ``depth``, ``dropout``; its docstring lists them."""
     input: dict[str, Any] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -100,4 +100,41 @@ def wav2vec2(folder: Path, *, blank: int = 0, norm: str = "group") -> Path:
     save(Wav2Vec2ForCTC(config), folder)
     (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
     (folder / "preprocessor_config.json").write_text(json.dumps({"sampling_rate": 16_000, "do_normalize": True}))
+    return folder
+
+
+def detector(folder: Path, kind: str) -> Path:
+    """A DETR, YOLOS or RT-DETR that knows three colours."""
+    import transformers
+    from transformers import AutoModelForObjectDetection
+
+    trunk = {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "layer_type": "basic"}
+    stages = ["stage2", "stage3", "stage4"]
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "num_queries": 10, "d_model": 16}
+    configs: dict[str, Callable[..., Any]] = {
+        "detr": lambda **labels: transformers.DetrConfig(
+            use_timm_backbone=False, use_pretrained_backbone=False, backbone=None, encoder_layers=1, decoder_layers=1,
+            backbone_config=transformers.ResNetConfig(**trunk, out_features=stages[-1:]),
+            encoder_ffn_dim=16, decoder_ffn_dim=16, **heads, **labels,
+        ),
+        "yolos": lambda **labels: transformers.YolosConfig(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=[64, 96],
+            num_detection_tokens=10, **labels,
+        ),
+        "rt_detr": lambda **labels: transformers.RTDetrConfig(
+            backbone_config=transformers.RTDetrResNetConfig(**trunk, out_features=stages), encoder_hidden_dim=16,
+            encoder_in_channels=[8, 16, 16], feat_strides=[8, 16, 32], encoder_ffn_dim=16, decoder_layers=1,
+            decoder_in_channels=[16, 16, 16], decoder_ffn_dim=16, num_denoising=0, **heads, **labels,
+        ),
+    }  # fmt: skip
+    names = {"id2label": {0: "green", 1: "red", 2: "blue"}, "label2id": {"green": 0, "red": 1, "blue": 2}}
+    torch.manual_seed(0)
+    network = AutoModelForObjectDetection.from_config(configs[kind](**names))
+    for name, parameter in network.named_parameters():
+        if parameter.dim() > 1 and "norm" not in name:
+            torch.nn.init.kaiming_normal_(parameter)  # as they come all queries say about the same
+    save(network, folder)
+    reader = {"do_normalize": kind != "rt_detr"}
+    size = {"height": 64, "width": 64} if kind == "rt_detr" else {"shortest_edge": 64, "longest_edge": 96}
+    (folder / "preprocessor_config.json").write_text(json.dumps(reader | {"size": size}))
     return folder

@@ -15,7 +15,7 @@ TEST, VALIDATION = 40, 20
 
 
 def run(data: Path, work: Path) -> list[Bar]:
-    folders = _split(data / "speaker_recognition" / "librispeech_4s", work / "data" / "librispeech_4s")
+    folders = split(data / "speaker_recognition" / "librispeech_4s", work / "data" / "librispeech_4s")
     _, results = run_recipe("librispeech", work, [f"data.{role}={folder}" for role, folder in folders.items()])
     dense = results.dense
     assert dense is not None
@@ -28,7 +28,7 @@ def run(data: Path, work: Path) -> list[Bar]:
     ]
 
 
-def _split(source: Path, target: Path) -> dict[str, Path]:
+def split(source: Path, target: Path) -> dict[str, Path]:
     """Write whole clips of the speakers of train and half clips of the others, ``<role>/<speaker>/<clip>.flac``, once."""
     folders = {role: target / role for role in ("train", "validation", "test")}
     done = target / ".complete"

@@ -88,10 +88,11 @@ class OpenVino(Engine):
 class OpenVinoSession(Session):
     """A compiled graph; every calling thread gets an inference request of its own."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, model: Any, compiled: Any) -> None:
         self._compiled = compiled
         self._inputs = [(port.get_any_name(), port.get_element_type().to_dtype()) for port in compiled.inputs]
-        self._outputs = [port.get_any_name() for port in compiled.outputs]
+        # those of the model as read: where compiling merges layers, an output has the names of all of them
+        self._outputs = [port.get_any_name() for port in model.outputs]
         self._local = threading.local()
 
     def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Arrays:
@@ -139,7 +140,8 @@ def _load(directory: Path, threads: int) -> Session:
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
         **read_hints(directory),
     }
-    return OpenVinoSession(runtime.compile_model(runtime.read_model(directory / GRAPH), "CPU", settings))
+    model = runtime.read_model(directory / GRAPH)
+    return OpenVinoSession(model, runtime.compile_model(model, "CPU", settings))
 
 
 def _name(model: Any, program: Program) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,12 +161,30 @@ def build(architecture: Architecture, *, pretrained: bool) -> nn.Module:
     raise RecipeError(f"model.source {architecture.source!r} has no network {architecture.name!r}.")
 
 
+def hub_weights(name: str, weights: str) -> Mapping[str, Any]:
+    """Return the weights that torchvision publishes for a network, by their name there, e.g. ``DEFAULT``."""
+    from torchvision import models
+
+    source = models.get_model_weights(name)
+    return _reach(weights, lambda place: source[place].get_state_dict(progress=False))  # type: ignore[no-any-return]
+
+
 def load_weights(network: nn.Module, place: str) -> None:
     """Load a local weight file into a network; weights whose shape differs (another head) are left as they are.
 
     Raises:
         ModelNotFound: No such file, or one that fits in no tensor.
     """
+    state = read_weights(place)
+    own = network.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if not fitting:
+        raise ModelNotFound(f"No weight in {place!r} fits this network: it holds {sorted(state)[:3]} and more.")
+    network.load_state_dict(fitting, strict=False)
+
+
+def read_weights(place: str) -> Mapping[str, Any]:
+    """Return the tensors of a local weight file by name; raises `ModelNotFound` when there is no such file."""
     import torch
     from safetensors.torch import load_file
 
@@ -175,12 +194,9 @@ def load_weights(network: nn.Module, place: str) -> None:
     state: Mapping[str, Any] = (
         load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     )
-    state = state.get("state_dict", state)
-    own = network.state_dict()
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    if not fitting:
-        raise ModelNotFound(f"No weight in {place!r} fits this network: it holds {sorted(state)[:3]} and more.")
-    network.load_state_dict(fitting, strict=False)
+    for key in ("state_dict", "model_state"):  # what training scripts wrap around it
+        state = state.get(key, state)
+    return state
 
 
 def _transformers(architecture: Architecture, pretrained: bool) -> nn.Module:
@@ -192,7 +208,8 @@ def _transformers(architecture: Architecture, pretrained: bool) -> nn.Module:
     options = dict(architecture.options)
     config = transformers.AutoConfig.for_model(options.pop("model_type"), **_plain(options))
     kind = auto._model_mapping.get(type(config), None)
-    if getattr(kind, "_supports_sdpa", False):  # WavLM, for one, has only its own
+    # WavLM, for one, has only its own; and what is set here holds for a backbone too, which has no attention
+    if getattr(kind, "_supports_sdpa", False) and getattr(config, "backbone_config", None) is None:
         config._attn_implementation = "sdpa"
     if not (pretrained and architecture.weights):
         return _exportable(auto.from_config(config))
@@ -206,18 +223,33 @@ def _transformers(architecture: Architecture, pretrained: bool) -> nn.Module:
 
 
 def _exportable(network: nn.Module) -> nn.Module:
-    """Pool EfficientNet over the whole picture as such: transformers does it by a window larger than any, which engines refuse."""
+    """Mend what exporters refuse.
+
+    EfficientNet pools over the whole picture by a window larger than any. RT-DETR asks for a batch's size by ``len``, which
+    fixes it when traced, so its module gets one that does not.
+    """
     from torch import nn
 
+    if type(network).__module__.endswith((".modeling_rt_detr", ".modeling_rt_detr_v2", ".modeling_d_fine")):
+        sys.modules[type(network).__module__].len = _count  # type: ignore[attr-defined]
     trunk = getattr(network, "efficientnet", None)
     if trunk is not None and isinstance(trunk.pooler, nn.AvgPool2d):
         trunk.pooler = nn.AdaptiveAvgPool2d(1)
     return network
 
 
+def _count(value: Any) -> Any:
+    """As ``len``, but for a traced tensor a size that may vary."""
+    return value.shape[0] if hasattr(value, "shape") else len(value)
+
+
 def _torchvision(architecture: Architecture, pretrained: bool) -> nn.Module:
     from torchvision import models
 
+    if architecture.name in models.list_models(module=models.detection):
+        from bigray.models import _anchors
+
+        return _anchors.build(architecture, pretrained)
     known = models.list_models(module=models)
     if architecture.name not in known:
         raise RecipeError(
@@ -235,8 +267,7 @@ def _torchvision(architecture: Architecture, pretrained: bool) -> nn.Module:
         if Path(locate(weights)).is_file():
             load_weights(network, weights)
         else:
-            source = models.get_model_weights(architecture.name)
-            state = _reach(weights, lambda place: source[place].get_state_dict(progress=False))
+            state = hub_weights(architecture.name, weights)
             own = network.state_dict()
             network.load_state_dict({k: v for k, v in state.items() if own[k].shape == v.shape}, strict=False)
     return network

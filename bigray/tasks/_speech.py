@@ -1,4 +1,4 @@
-"""Sound in, features out: bounded decoding of audio files, and log-mel spectrograms in numpy.
+"""Sound in, features out: bounded decoding of audio files, and mel spectrograms in numpy.
 
 Whatever a stranger may send goes through `decode_audio`: the kind of file is known by its first bytes, its header is
 checked before anything is decoded, and samples are decoded, mixed and resampled in blocks up to a cap, so that a small
@@ -175,6 +175,20 @@ def log_mel(samples: np.ndarray, sample_rate: int, bands: int) -> np.ndarray:
     mel = power.astype(np.float32, copy=False) @ mel_filters(sample_rate, _fft_size(window), bands)
     level = np.log10(np.maximum(mel, 1e-10))
     return np.asarray(np.maximum(level, level.max() - FLOOR_DB / 10.0), dtype=np.float32) / 2
+
+
+def mel_power(samples: np.ndarray, sample_rate: int, bands: int) -> np.ndarray:
+    """Return the mel spectrogram (F, M) float32 of mono samples (S,), no logarithm taken, with F = S // hop.
+
+    Numbers as `librosa.feature.melspectrogram` gives them with an FFT of one window and ``pad_mode="constant"``: frame i
+    is centred on the first sample of the i-th hop. Librosa has one frame more, half of it past the end.
+    """
+    window, hop = frame_sizes(sample_rate)
+    padded = np.pad(samples, window // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][: len(samples) // hop] * _hann(window)
+    spectrum = np.fft.rfft(frames, axis=1)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    return np.asarray(power @ mel_filters(sample_rate, window, bands), dtype=np.float32)
 
 
 def normalise(features: np.ndarray) -> np.ndarray:

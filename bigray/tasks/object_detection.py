@@ -1,11 +1,16 @@
 """Object detection: an image in; labels, scores and boxes of the objects in it out.
 
-The network is bigray's own `detector`, FCOS (Tian et al. 2019, arXiv 1904.01355). An image is fitted into the top left
-corner of a frame of fixed size, aspect kept, and boxes are given in pixels of the original image. One that is much larger
-than those of training is also looked at in tiles (see `_tiles`), or small objects would vanish in it. Wire form:
+The network is bigray's own `detector`, FCOS (Tian et al. 2019, arXiv 1904.01355); or a DETR-like one of transformers, as
+it is or trained further (`bigray.models._queries`); or a one-stage detector of torchvision as it is
+(`bigray.models._anchors`). The labels of a checkpoint stay when those of the data are among them.
+
+An image is fitted into the top left corner of a frame of fixed size, aspect kept (a checkpoint may want it stretched over
+the frame), and boxes are given in pixels of the original image. One that is much larger than those of training is also
+looked at in tiles (see `_tiles`), or small objects would vanish in it. Wire form:
 https://huggingface.co/docs/inference-providers/tasks/object-detection.
 
-Sizes: N images, P points over all levels of the frame, C classes, M objects of the image that has most.
+Sizes: N images, P points over all levels of the frame, or boxes of a checkpoint, C classes, M objects of the image that
+has most.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -34,8 +39,11 @@ STRIDES = (8, 16, 32)
 """Pixels between neighbouring points of each level of the network."""
 LONG_SIDE = 416
 """Longer side of the frame in pixels, unless the recipe says otherwise."""
-NMS_OVERLAP = 0.6
-"""Of two boxes of one label that overlap more than this, the one with the lower score is dropped (FCOS)."""
+OVERLAPS = {"bigray": 0.6, "torchvision": 0.5, "transformers": 1.0}
+"""Of two boxes of one label that overlap more than this, the one with the lower score is dropped: as in FCOS; torchvision's
+own settings are 0.45 to 0.6; and a DETR-like network finds an object once."""
+OF_POINTS = ("class_logits", "distances", "centerness")
+OF_BOXES = ("scores", "corners")
 CANDIDATES = 1000
 """Boxes of each level looked at, best first."""
 MAX_DETECTIONS = 100
@@ -55,7 +63,6 @@ class ObjectDetection(base.Task):
     }
     primary = Metric("map_50")
     inputs = ("pixel_values",)
-    outputs = ("class_logits", "distances", "centerness")
     dynamic: ClassVar[Mapping[str, Mapping[int, str]]] = {"pixel_values": {0: "batch"}}
     defaults: ClassVar[Mapping[str, Any]] = {"train": {"epochs": 20, "batch_size": 8, "learning_rate": 1e-3}}
 
@@ -69,6 +76,10 @@ class ObjectDetection(base.Task):
         """Of red, green and blue, subtracted from pixels from 0 to 1."""
         std: tuple[float, float, float] = _vision.IMAGENET_STD
         """Divides the difference."""
+        source: Literal["bigray", "transformers", "torchvision"] = "bigray"
+        """Whose network it is: bigray's tells of points, the others of boxes."""
+        stretch: bool = False
+        """Whether an image is stretched over the whole frame."""
         max_objects: int = Field(MAX_DETECTIONS, ge=1)
         """Objects in an answer at most."""
         tile: tuple[int, int] | None = None
@@ -84,16 +95,52 @@ class ObjectDetection(base.Task):
         """
         seen = {str(label) for row in rows for label in row["labels"]}
         labels = tuple(data.labels or sorted(seen))
+        found = _checkpoint(model)
         if not labels:
             raise DataError("Detection needs at least one object; the training rows have none.")
         if unknown := sorted(seen - set(labels)):
             raise DataError(
                 f"Training rows have the label {unknown[0]!r}, which is not in data.labels: {list(labels)}."
             )
-        return cls(cls.State(labels=labels, frame=_frame(model.input, rows), tile=_tiles.usual(rows)))
+        tile = _tiles.usual(rows)
+        if found is None:
+            return cls(cls.State(labels=labels, frame=_frame(model.input, rows, LONG_SIDE), tile=tile))
+        frame = _frame(model.input, rows, found["frame"] or found["side"])
+        known = {key: found[key] for key in ("mean", "std")} | {"source": model.source, "stretch": bool(found["frame"])}
+        return cls(
+            cls.State(
+                labels=found["labels"] if set(labels) <= set(found["labels"]) else labels,
+                frame=frame,
+                tile=tile,
+                **known,
+            )
+        )
+
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the network says of points, or of boxes."""
+        return OF_POINTS if self.state.source == "bigray" else OF_BOXES
+
+    @property
+    def model_type(self) -> str | None:  # type: ignore[override]
+        """Those of the transformers library have attention."""
+        return "transformer" if self.state.source == "transformers" else None
 
     def architecture(self, model: Model) -> Architecture:
-        """Bigray's detector; ``weights`` may be those of a torchvision classifier of the same trunk."""
+        """Bigray's detector, whose ``weights`` may be those of a torchvision classifier of the same trunk; or a checkpoint."""
+        if model.source == "transformers":
+            from bigray.models import pretrained
+
+            return pretrained.classifier("AutoModelForObjectDetection", model, self.state.labels)
+        if model.source == "torchvision":
+            if model.weights is None:
+                raise RecipeError(
+                    "model.weights: is required, torchvision's detectors are used as they are: DEFAULT for the published "
+                    "ones, or a local state dict.",
+                    pointer="model.weights",
+                )
+            options = {**model.options, "num_classes": 1 + len(self.state.labels)}  # and background
+            return Architecture(source="torchvision", name=model.name, options=options, weights=model.weights)
         dims = {"kind": "image", "classes": len(self.state.labels)}
         return own_architecture(model, dims, default="detector", known=("detector",), task=self.name)
 
@@ -124,7 +171,12 @@ class ObjectDetection(base.Task):
         Tiles also have their ``place`` (N, 6) int64: x, y, width and height, and the whole image's width and height.
         """
         images = [_vision.decode_image(row["image"]) for row in rows]
-        framed = [_vision.letterbox(image, self.state.frame) for image in images]
+        framed = [
+            _vision.resize(image, *self.state.frame)
+            if self.state.stretch
+            else _vision.letterbox(image, self.state.frame)
+            for image in images
+        ]
         size = np.array([image.shape[:2] for image in images], dtype=np.int64).reshape(-1, 2)
         batch = {"pixel_values": _vision.to_pixels(framed, self.state.mean, self.state.std), "size": size}
         if all("place" in row for row in rows):
@@ -132,16 +184,35 @@ class ObjectDetection(base.Task):
         return batch | self._targets(rows, size)
 
     def forward(self, network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return ``class_logits`` (N, P, C), ``distances`` (N, P, 4) in strides, ``centerness`` (N, P, 1)."""
+        """Return ``class_logits`` (N, P, C), ``distances`` (N, P, 4) in strides, ``centerness`` (N, P, 1).
+
+        Of a checkpoint ``scores`` (N, P, C) and ``corners`` (N, P, 4) as shares of the frame's sides; a DETR-like one that
+        trains also has its own outputs.
+        """
+        if self.state.source == "transformers":
+            from bigray.models import _queries
+
+            return _queries.forward(network, batch["pixel_values"])
+        if self.state.source == "torchvision" and network.training:
+            raise RecipeError(
+                "train.epochs: a detector of torchvision is used as it is; set it to 0, and compress.recover_epochs too. "
+                "To train one, leave out model.source, or take a DETR-like checkpoint of transformers.",
+                pointer="train.epochs",
+            )
         return dict(zip(self.outputs, network(batch["pixel_values"]), strict=True))
 
     def loss(
         self, outputs: Mapping[str, torch.Tensor], batch: Mapping[str, torch.Tensor], smoothing: float = 0.0
     ) -> torch.Tensor:
-        """FCOS's own loss; ``smoothing`` has no meaning for it."""
+        """FCOS's own loss, or that of DETR; ``smoothing`` has no meaning for them."""
         import torch
 
-        from bigray.models import _fcos
+        from bigray.models import _fcos, _queries
+
+        if self.state.source == "transformers":
+            sides = torch.tensor(self.state.frame[::-1] * 2, device=batch["boxes"].device)
+            corners = batch["boxes"] / sides
+            return _queries.loss(outputs, corners, batch["target"], len(self.state.labels))
 
         device = outputs["distances"].device
         points, strides = (torch.from_numpy(array).to(device) for array in self.grid)
@@ -155,17 +226,24 @@ class ObjectDetection(base.Task):
             batch["target"],
         )
 
+    def distance(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        taught: Mapping[str, torch.Tensor],
+        batch: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """As of any task, over the outputs that a teacher has too."""
+        return super().distance({name: outputs[name] for name in self.outputs}, taught, batch)
+
     def decode(self, outputs: Batch, batch: Batch, parameters: Wire | None = None) -> list[list[Detection]]:
         """Return the objects of each image or tile, best first, at least as sure as the threshold; in a tile whole ones."""
         wanted = parameters if isinstance(parameters, DetectionParameters) else DetectionParameters()
-        logits, distances, centerness = (np.asarray(outputs[name], dtype=np.float32) for name in self.outputs)
-        scores = np.sqrt(_sigmoid(logits) * _sigmoid(centerness))
+        arrays = {name: np.asarray(outputs[name], dtype=np.float32) for name in self.outputs}
+        read = self._of_points if self.state.source == "bigray" else self._of_boxes
         return [
             self._answer(
-                scores[row],
-                distances[row],
+                *read({name: array[row] for name, array in arrays.items()}, wanted.threshold),
                 (int(size[0]), int(size[1])),
-                wanted.threshold,
                 _tiles.Place(*batch["place"][row].tolist()) if "place" in batch else None,
             )
             for row, size in enumerate(batch["size"])
@@ -188,7 +266,9 @@ class ObjectDetection(base.Task):
         return [{"image": _vision.sample_image(*sides, number)} for number in range(count)]
 
     def keep(self, network: nn.Module) -> list[str]:
-        """The three layers that make the outputs."""
+        """The three layers that make the outputs; of a checkpoint all, whose layers are tied in ways that pruning does not see."""
+        if self.state.source != "bigray":
+            return [name for name, module in network.named_modules() if name and not list(module.children())]
         return list(self.outputs)
 
     @cached_property
@@ -213,28 +293,40 @@ class ObjectDetection(base.Task):
 
     def _scale(self, size: np.ndarray | tuple[int, int]) -> np.ndarray:
         """Return the factors from pixels of an image of this (height, width) to pixels of the frame, (4,)."""
-        height, width = _vision.fitted(int(size[0]), int(size[1]), self.state.frame)
+        frame = self.state.frame
+        height, width = frame if self.state.stretch else _vision.fitted(int(size[0]), int(size[1]), frame)
         factors = (width / int(size[1]), height / int(size[0]))
         return np.array(factors * 2, dtype=np.float32)
 
+    def _of_points(self, found: Batch, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return corners (K, 4) in pixels of the frame, scores (K,) and labels (K,) of one image."""
+        points, strides = self.grid
+        scores = np.sqrt(_sigmoid(found["class_logits"]) * _sigmoid(found["centerness"]))
+        point, label = _boxes.best(scores, strides, threshold, CANDIDATES)
+        reach = found["distances"][point] * strides[point, None]
+        corners = np.concatenate([points[point] - reach[:, :2], points[point] + reach[:, 2:]], axis=1)
+        return corners, scores[point, label], label
+
+    def _of_boxes(self, found: Batch, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the same from what a checkpoint says."""
+        scores, corners = found["scores"], found["corners"]
+        box, label = _boxes.best(scores, np.zeros(len(scores)), threshold, CANDIDATES)
+        return corners[box] * np.array(self.state.frame[::-1] * 2, dtype=np.float32), scores[box, label], label
+
     def _answer(
         self,
-        scores: np.ndarray,
-        distances: np.ndarray,
+        corners: np.ndarray,
+        sure: np.ndarray,
+        label: np.ndarray,
         size: tuple[int, int],
-        threshold: float,
         place: _tiles.Place | None,
     ) -> list[Detection]:
-        points, strides = self.grid
-        point, label = _boxes.best(scores, strides, threshold, CANDIDATES)
-        sure = scores[point, label]
-        reach = distances[point] * strides[point, None]
-        corners = np.concatenate([points[point] - reach[:, :2], points[point] + reach[:, 2:]], axis=1)
         corners = np.clip(corners / self._scale(size), 0, np.array([size[1], size[0]] * 2, dtype=np.float32))
         if place is not None:
             corners, whole = place.lift(corners, 1.0 / float(self._scale(size)[0]))
             corners, sure, label = corners[whole], sure[whole], label[whole]
-        kept = _boxes.suppress(corners, sure, label, NMS_OVERLAP)[: self.state.max_objects]
+        overlap = OVERLAPS[self.state.source]
+        kept = _boxes.suppress(corners, sure, label, overlap)[: self.state.max_objects]
         return [
             Detection(
                 label=self.state.labels[label[k]],
@@ -249,12 +341,29 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
 
-def _frame(settings: Mapping[str, Any], rows: Sequence[Row]) -> tuple[int, int]:
-    """Return (height, width) of the frame: as given, or with the median aspect of the images."""
+def _checkpoint(model: Model) -> dict[str, Any] | None:
+    """Return what a pretrained detector says of itself, None for bigray's own."""
+    if model.source == "transformers":
+        from bigray.models import _queries
+
+        return _queries.describe(model)
+    if model.source == "torchvision":
+        from bigray.models import _anchors
+
+        return _anchors.describe(model.name)
+    return None
+
+
+def _frame(settings: Mapping[str, Any], rows: Sequence[Row], usual: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) of the frame: as given, else ``usual``; of a longer side, with the median aspect of the images."""
     largest = STRIDES[-1]
     if extra := sorted(set(settings) - {"image_size"}):
         raise RecipeError(f"model.input.{extra[0]}: unknown key. Known here: image_size.", pointer="model.input")
-    wanted = settings.get("image_size", LONG_SIDE)
+    if isinstance(usual, tuple):
+        if "image_size" not in settings:
+            return usual  # a checkpoint's, and it need be no multiple of anything
+        usual = max(usual)
+    wanted = settings.get("image_size", round(usual / largest) * largest)
     both = list(wanted) if isinstance(wanted, list | tuple) else [wanted, wanted]
     if len(both) != 2 or not all(type(side) is int and largest <= side <= 2048 and not side % largest for side in both):
         raise RecipeError(

@@ -2,8 +2,9 @@
 
 Enrol a person by keeping the embeddings of some recordings; verify a claim by sending them along as ``reference``;
 identify by sending a ``gallery`` of several people. Networks: bigray's own ``cnn`` over log-mels (an x-vector network,
-trained from nothing), or an x-vector model of transformers (WavLMForXVector and its kin) by hub name or local folder,
-which hears the samples themselves.
+trained from nothing); ``rnn``, the LSTM of GE2E over mel power, from nothing or with Resemblyzer's weights; or an
+x-vector model of transformers (WavLMForXVector and its kin) by hub name or local folder, which hears the samples
+themselves.
 
 Every window has the same length: a shorter recording is repeated until it fills one, a longer one is cut into windows
 that overlap by half, whose embeddings are averaged. Training, loss and scores: `bigray.tasks._embedding`.
@@ -12,7 +13,7 @@ that overlap by half, whose embeddings are averaged. Training, loss and scores: 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-INPUT: dict[str, Any] = {"sample_rate": 16_000, "mel_bands": 64, "window_s": 3.0}
+INPUT: dict[str, Any] = {"sample_rate": 16_000, "mel_bands": 64, "window_s": 3.0, "spectrum": "log"}
 """Settings of ``model.input``; see `SpeakerRecognition.State`."""
+GE2E = {"mel_bands": 40, "window_s": 1.6, "spectrum": "power"}
+"""Those of ``rnn`` where they differ: what Resemblyzer's weights were trained on."""
+LEVEL_DBFS = -30.0
+"""Loudness that every recording is brought to before mel power is taken, as Resemblyzer does with quiet ones."""
 MAX_WINDOWS = 20
 """Windows of one recording. In a longer one they are spread evenly: half a minute of a voice says who it is, and memory
 must not grow with the length."""
@@ -65,6 +70,8 @@ class SpeakerRecognition(EmbeddingTask):
         mel_bands: int = Field(64, ge=8, le=128)
         window_s: float = Field(3.0, ge=0.5, le=30)
         """Length of a window in seconds."""
+        spectrum: Literal["log", "power"] = "log"
+        """What a mel band holds: the logarithm of its power, normalised over the window; or the power itself."""
         waveform: bool = False
         """Whether the network hears samples, not mel bands."""
 
@@ -78,23 +85,28 @@ class SpeakerRecognition(EmbeddingTask):
     @classmethod
     def prepare(cls, data: Data, model: Model, rows: Sequence[Row]) -> Self:
         """Learn who is in training."""
-        own = own_options(model.input, INPUT, "model.input")
+        usual = INPUT | GE2E if (model.source, model.name) == ("bigray", "rnn") else INPUT
+        own = own_options(model.input, usual, "model.input")
         for key, low, high in (("sample_rate", 8_000, 48_000), ("mel_bands", 8, 128), ("window_s", 0.5, 30)):
             if not low <= own[key] <= high:
                 raise RecipeError(
                     f"model.input.{key}: must be {low} to {high} (got {own[key]}).", pointer=f"model.input.{key}"
                 )
+        if own["spectrum"] not in ("log", "power"):
+            raise RecipeError(
+                f"model.input.spectrum: must be log or power (got {own['spectrum']!r}).", pointer="model.input.spectrum"
+            )
         waveform = model.source == "transformers"
         return cls(cls.State(identities=cls.known_identities(rows), waveform=waveform, **own))
 
     def architecture(self, model: Model) -> Architecture:
-        """Bigray's ``cnn`` over mel bands, or an x-vector model of transformers with new classes."""
+        """Bigray's ``cnn`` or ``rnn`` over mel bands, or an x-vector model of transformers with new classes."""
         if model.source == "transformers":
             from bigray.models import pretrained
 
             return pretrained.classifier("AutoModelForAudioXVector", model, self.state.identities)
         dims = {"kind": "voice", "bands": self.state.mel_bands, "identities": len(self.state.identities)}
-        return own_architecture(model, dims, default="cnn", known=("cnn",), task=self.name)
+        return own_architecture(model, dims, default="cnn", known=("cnn", "rnn"), task=self.name)
 
     def encode(self, rows: Sequence[Row]) -> Batch:
         """Return ``features``, (W, T, M) mel bands or (W, S) samples, float32, and ``row`` (W,) int64."""
@@ -128,7 +140,7 @@ class SpeakerRecognition(EmbeddingTask):
     def keep(self, network: nn.Module) -> list[str]:
         """The layer that makes the embedding and the classes; of x-vector models also those that are read as filters."""
         if not self.state.waveform:
-            return super().keep(network)
+            return ["linear" if hasattr(network, "linear") else "head", "classes"]
         return ["projector", "tdnn", "feature_extractor", "classifier"]
 
     def amounts(self, batch: Batch) -> dict[str, float]:
@@ -143,6 +155,8 @@ class SpeakerRecognition(EmbeddingTask):
     def _windows(self, row: Row) -> np.ndarray:
         """Return the features of one recording's windows."""
         samples = _speech.decode_audio(row["audio"], self.state.sample_rate)
+        if self.state.spectrum == "power" and not self.state.waveform:  # which, unlike the others, hears how loud it is
+            samples = at_level(samples, LEVEL_DBFS)
         return np.stack([self._features(piece, row) for piece in cut(samples, self._window)])
 
     @property
@@ -154,11 +168,24 @@ class SpeakerRecognition(EmbeddingTask):
     def _features(self, samples: np.ndarray, row: Row) -> np.ndarray:
         if self.state.waveform:  # as Wav2Vec2FeatureExtractor does
             return np.asarray((samples - samples.mean()) / np.sqrt(samples.var() + 1e-7), dtype=np.float32)
-        features = _speech.log_mel(samples, self.state.sample_rate, self.state.mel_bands)
+        rate, power = self.state.sample_rate, self.state.spectrum == "power"
+        make = _speech.mel_power if power else _speech.log_mel
+        features = make(samples, rate, self.state.mel_bands)
         if options := row.get("change_voice"):
-            features = _speech.change_voice(features, self.state.sample_rate, options)
-        features = _speech.normalise(features)
+            level = np.log10(np.maximum(features, 1e-10)) / 2 if power else features
+            level = _speech.change_voice(level, rate, options)
+            features = 10 ** (2 * level) if power else level
+        features = features if power else _speech.normalise(features)
         return _speech.mask_spectrum(features, options) if (options := row.get("mask_spectrum")) else features
+
+
+def at_level(samples: np.ndarray, level_dbfs: float) -> np.ndarray:
+    """Return samples (S,) whose root mean square is ``level_dbfs`` decibels under full scale; silence stays."""
+    peak = float(np.abs(samples).max())  # divided by first, so that no square overflows or vanishes
+    if not peak:
+        return samples
+    shape = samples / peak
+    return np.asarray(shape * (10 ** (level_dbfs / 20) / np.sqrt(np.square(shape).mean())), dtype=np.float32)
 
 
 def cut(samples: np.ndarray, window: int) -> list[np.ndarray]:

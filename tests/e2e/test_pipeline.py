@@ -77,6 +77,14 @@ def test_a_run_hands_out_a_verified_faster_artifact(finished, recipe_file):
     assert (told.state, told.chosen, told.history) == ("finished", results.chosen.label, results.history)
 
 
+def test_without_epochs_the_weights_are_handed_out_as_they_are(ray_cluster, recipe_file):
+    changes = ["name=as-it-is", "train.epochs=0", "compress.enabled=false"]
+    results = pipeline.run(recipes.read(recipe_file, changes))
+    assert (results.history, results.rows["train"]) == ([], 312)
+    folder = recipe_file.parent / "runs" / "as-it-is"
+    assert len(open_artifact(folder / "artifact").predict([{"text": "the film is wonderful"}])[0]) == 2
+
+
 def test_every_trial_is_a_row_with_its_outcome(finished):
     results, events = finished
     assert len(results.trials) == 3

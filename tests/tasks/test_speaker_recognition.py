@@ -20,6 +20,8 @@ from bigray.tasks.speaker_recognition import MAX_WINDOWS, TASK, SpeakerRecogniti
 RATE = 8_000
 INPUT = {"sample_rate": RATE, "mel_bands": 32, "window_s": 0.5}
 SMALL = Model(options={"width": 16, "depth": 1, "embedding": 8}, input=INPUT)
+GE2E = Model(name="rnn", options={"hidden": 24, "embedding": 16, "depth": 2})
+LSTM = Model(name="rnn", options={"hidden": 32, "embedding": 16, "depth": 2}, input=INPUT | {"spectrum": "log"})
 ROWS = [{"speaker": name} for name in ("ann", "bob", "cid", "ann", "bob", "cid")]
 
 
@@ -159,15 +161,16 @@ def test_pruning_keeps_the_embedding(tmp_path: Path) -> None:
     task.loss(outputs, batch).backward()
 
 
-def test_a_pretrained_encoder_from_a_local_folder(tmp_path: Path) -> None:
-    from transformers import WavLMConfig, WavLMForXVector
+@pytest.mark.parametrize("family", ["Wav2Vec2", "WavLM", "UniSpeechSat"])
+def test_a_pretrained_encoder_from_a_local_folder(family: str, tmp_path: Path) -> None:
+    import transformers
 
-    config = WavLMConfig(
+    config = getattr(transformers, f"{family}Config")(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=[8, 8], conv_stride=[8, 5],
         conv_kernel=[10, 8], num_feat_extract_layers=2, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
         tdnn_dim=[8, 8], tdnn_kernel=[3, 1], tdnn_dilation=[1, 1], xvector_output_dim=12, mask_time_prob=0.0,
     )  # fmt: skip
-    theirs = WavLMForXVector(config).eval()
+    theirs = getattr(transformers, f"{family}ForXVector")(config).eval()
     theirs.save_pretrained(tmp_path / "hub")
     model = Model(source="transformers", name=str(tmp_path / "hub"), input={"sample_rate": RATE, "window_s": 0.5})
     task = _task(model)
@@ -186,7 +189,70 @@ def test_a_pretrained_encoder_from_a_local_folder(tmp_path: Path) -> None:
     assert all(network.get_submodule(name) is not None for name in task.keep(network))
 
 
-def test_it_learns_to_tell_unseen_voices_apart() -> None:
+def test_an_encoder_with_weights_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Theirs(torch.nn.Module):
+        """As the package has it: https://github.com/resemble-ai/Resemblyzer."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = torch.nn.LSTM(40, 24, 2, batch_first=True)
+            self.linear = torch.nn.Linear(24, 16)
+
+        def forward(self, mels: torch.Tensor) -> torch.Tensor:
+            _, (hidden, _) = self.lstm(mels)
+            raw = torch.relu(self.linear(hidden[-1]))
+            return raw / torch.norm(raw, dim=1, keepdim=True)
+
+    torch.manual_seed(0)
+    theirs = Theirs()
+    (tmp_path / "theirvoices").mkdir()
+    (tmp_path / "theirvoices" / "__init__.py").touch()
+    torch.save({"step": 1, "model_state": theirs.state_dict()}, tmp_path / "theirvoices" / "pretrained.pt")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = GE2E.model_copy(update={"weights": "package:theirvoices/pretrained.pt"})
+    task = _task(model)
+    assert (task.state.mel_bands, task.state.window_s, task.state.spectrum) == (40, 1.6, "power")
+    network = build(task.architecture(model), pretrained=True).eval()
+    batch = _tensors(task.encode(task.example(2)))
+    assert batch["features"].shape == (2, 160, 40)
+    with torch.no_grad():
+        vector = task.forward(network, batch)["vector"]
+        assert torch.allclose(vector, theirs(batch["features"]), atol=1e-6)
+    outputs = task.forward(network.train(), batch | {"target": torch.tensor([0, 2])})
+    task.loss(outputs, {"target": torch.tensor([0, 2])}).backward()
+    assert network.lstm.weight_ih_l0.grad is not None
+    assert all(network.get_submodule(name) is not None for name in task.keep(network))
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_an_exported_lstm_gives_the_same_embeddings_for_any_batch(engine: str, tmp_path: Path) -> None:
+    task = _task(GE2E)
+    torch.manual_seed(0)
+    network = build(task.architecture(GE2E), pretrained=False).eval()
+    runtime = plugins.load("bigray.engines", engine).ENGINE
+    runtime.export(program(task, network), tmp_path)
+    session = runtime.load(tmp_path)
+    batch = task.encode(task.example(3))
+    with torch.no_grad():
+        expected = task.forward(network, _tensors(batch))["vector"].numpy()
+    assert np.allclose(session.run(batch)["vector"], expected, atol=1e-4)
+
+
+def test_mel_power_does_not_depend_on_loudness() -> None:
+    task = _task(GE2E)
+    sound = _voice(150, 2.0, 2)
+    features = task.encode([{"audio": (sound, RATE)}])["features"]
+    assert np.allclose(task.encode([{"audio": (sound * 0.01, RATE)}])["features"], features, rtol=1e-3, atol=1e-6)
+    coloured = {"change_voice": {"stretch": 1.0, "colour_db": [10.0]}}
+    louder = task.encode([{"audio": (sound, RATE)} | coloured])["features"] / features
+    assert louder[..., 0].mean() == pytest.approx(10.0, rel=0.1)  # 10 dB is ten times the power
+    assert np.isfinite(task.encode([{"audio": (np.zeros(800, np.float32), RATE)}])["features"]).all()
+    with pytest.raises(RecipeError, match="spectrum"):
+        _task(Model(name="rnn", input={"spectrum": "cepstrum"}))
+
+
+@pytest.mark.parametrize("model", [SMALL, LSTM], ids=["cnn", "rnn"])
+def test_it_learns_to_tell_unseen_voices_apart(model: Model) -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     pitches = np.geomspace(80, 320, 12)
@@ -197,8 +263,8 @@ def test_it_learns_to_tell_unseen_voices_apart() -> None:
     ]
     known = [row for row in rows if int(row["speaker"][1:]) % 3]
     unseen = [row for row in rows if int(row["speaker"][1:]) % 3 == 0]
-    task = TASK.prepare(Data(train="x"), SMALL, known)
-    network = build(task.architecture(SMALL), pretrained=False)
+    task = TASK.prepare(Data(train="x"), model, known)
+    network = build(task.architecture(model), pretrained=False)
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     batch = _tensors(task.encode(known))
     for _ in range(40):

@@ -21,6 +21,7 @@ from bigray.tasks._speech import (
     log_mel,
     mask_spectrum,
     mel_filters,
+    mel_power,
     normalise,
 )
 
@@ -43,6 +44,9 @@ def _wav(channels: int = 1, rate: int = 16_000, code: int = 1, bits: int = 16, d
     body = b"WAVEfmt " + struct.pack("<I", len(chunk)) + chunk + b"data" + struct.pack("<I", len(data)) + data
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
+
+LIBROSA = (1.854457, 2.528036, 3.285416)
+"""Mel power as librosa computed it, for the noise below."""
 
 GOOD = _wav()
 BAD = {
@@ -167,6 +171,19 @@ def test_log_mel_is_that_of_torchaudio() -> None:
     expected = torch.log10(theirs(moved).clamp(min=1e-10)).T.numpy()[:99] / 2
     assert ours.shape == (100, 64)
     assert np.allclose(ours[:99], expected, atol=1e-3)
+
+
+def test_mel_power_is_that_of_torchaudio_and_librosa() -> None:
+    torch, torchaudio = pytest.importorskip("torch"), pytest.importorskip("torchaudio")
+    sound = np.random.default_rng(0).standard_normal(25_600).astype(np.float32)
+    theirs = torchaudio.transforms.MelSpectrogram(
+        16_000, n_fft=400, hop_length=160, n_mels=40, norm="slaney", mel_scale="slaney", pad_mode="constant"
+    )
+    ours = mel_power(sound, 16_000, 40)
+    assert ours.shape == (160, 40)
+    assert np.allclose(ours, theirs(torch.from_numpy(sound)).T.numpy()[:160], rtol=1e-4)
+    # librosa 0.11: melspectrogram(y=sound, sr=16000, n_fft=400, hop_length=160, n_mels=40)
+    assert np.allclose(ours[[0, 80, 159], [0, 20, 39]], LIBROSA, rtol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 79, 80, 81, 4000])
