@@ -144,10 +144,13 @@ def build(settings: Compress, task: Task) -> Space:
         if reason := kind.available():
             left_out.append(f"method {wanted.name}: {reason}")
             continue
+        if kind.stage == "both" and settings.recover_epochs == 0:
+            left_out.append(f"method {wanted.name}: it needs training, and compress.recover_epochs is 0")
+            continue
         suited = _suited(kind, engines, task, left_out)
         if kind.stage == "network" and suited:
             network.append(wanted.name)
-        for engine in suited if kind.stage == "graph" else []:
+        for engine in suited if kind.stage != "network" else []:
             graph[engine].append(wanted.name)
     network.sort(key=lambda name: method(name).rank)
     if not engines:
@@ -201,5 +204,5 @@ def _suited(kind: Method, engines: Sequence[str], task: Task, left_out: list[str
 
 def _preference(name: str) -> int:
     # what won most often when measured comes first; names not listed come after
-    order = ["openvino", "onnxruntime", "quantize_static", "quantize_dynamic", "bfloat16"]
+    order = ["openvino", "onnxruntime", "quantize_static", "quantize_aware", "quantize_dynamic", "bfloat16"]
     return order.index(name) if name in order else len(order)
