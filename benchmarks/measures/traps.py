@@ -208,6 +208,7 @@ def _judge(folder: Path) -> tuple[float, float]:
 def _forced(work: Path) -> bool:
     """Whether a model that was forced out against its budget says so in its manifest."""
     wanted = _methods("[{name: prune_structured, knobs: {ratio: 0.75}}]", DEEP, "compress.force=true")
+    wanted += ["compress.size_mb=0.0001"]  # which nothing reaches
     recipe = recipes.read(IMAGES, [f"output={work}", "compress.max_drop=0.1", *wanted])
     with Display() as display:
         pipeline.run(recipe, display)
