@@ -47,7 +47,6 @@ GRID = (
     "{name: prune_magnitude, knobs: {sparsity: [0.4, 0.6, 0.8]}}, {name: quantize_static, knobs: {preset: mixed}}]",
     "compress.recover_epochs=1",
     "compress.sensitivity_rows=0",
-    "model.input={image_size: 28}",
 )
 
 
