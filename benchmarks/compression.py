@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from benchmarks.form import main
 
-MEASURES = ("fashion_mnist", "compress_sst2", "compress_cifar10", "compress_bccd", "traps")
+MEASURES = (
+    "fashion_mnist",
+    "compress_sst2",
+    "compress_cifar10",
+    "compress_bccd",
+    "traps",
+    "killed",
+    "workers",
+    "hypervolume",
+)
 NEED_DATA = {"compress_sst2", "compress_cifar10", "compress_bccd"}
 
 if __name__ == "__main__":

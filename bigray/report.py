@@ -64,6 +64,8 @@ def render(results: Results, folder: Path | None = None) -> str:
         front=_front(results),
         interval=_interval(results),
         speeds=_speeds(results),
+        contributions=_contributions(results),
+        core_hours=_core_hours(results),
         metrics=_metric_names(results),
         samples=[] if folder is None else [_heard(sample, folder) for sample in results.samples],
         recipe=yaml.safe_dump(results.recipe, sort_keys=False, allow_unicode=True) if results.recipe else "",
@@ -119,7 +121,7 @@ def _front(results: Results) -> charts.Chart | None:
     if not drawn:
         return None
     dense = _dense_point(results, drawn[0])
-    places = [(_p50(trial.variant), _value(trial.variant, results.metric)) for trial in drawn]
+    places = [(_p95(trial.variant), _value(trial.variant, results.metric)) for trial in drawn]
     everything = [*places, *([dense] if dense else [])]
     floor = None if dense is None else dense[1] - (1 if results.higher_is_better else -1) * results.max_drop / 100
     xs = [x for x, _ in everything]
@@ -127,7 +129,7 @@ def _front(results: Results) -> charts.Chart | None:
     up = charts.y_axis([y for _, y in everything] + ([floor] if floor is not None else []))
     sizes = [trial.variant.size_bytes for trial in drawn] + ([results.dense.size_bytes] if results.dense else [])
     marks = [_mark(trial, place, across, up, max(sizes), results) for trial, place in zip(drawn, places, strict=True)]
-    marks.sort(key=lambda mark: mark.kind == "chosen")  # drawn last, so that nothing covers it
+    marks.sort(key=lambda mark: mark.kind.startswith("chosen"))  # drawn last, so that nothing covers it
     if dense is not None and results.dense is not None:
         title = (
             f"dense, {results.dense.engine}: {dense[1]:.4g}, {_ms(dense[0])}, {_megabytes(results.dense.size_bytes)}"
@@ -138,7 +140,7 @@ def _front(results: Results) -> charts.Chart | None:
     return charts.Chart(
         name="Quality against latency",
         summary=f"{len(drawn)} finished candidates of {len(results.trials)}; {len(best)} of them are beaten by none in both.",
-        x_title="p50 latency in ms" + (" (logarithmic)" if across.log else ""),
+        x_title="p95 latency in ms" + (" (logarithmic)" if across.log else ""),
         y_title=metric_name(results.metric) + " on validation rows",
         x_ticks=across.ticks(),
         y_ticks=up.ticks(),
@@ -167,11 +169,40 @@ def _mark(
         x=at,
         y=up.place(place[1]),
         title=title,
-        kind="chosen" if trial.chosen else "front" if trial.on_front else "candidate",
+        kind=_kind(trial),
         radius=charts.radius(variant.size_bytes, largest),
         label="chosen" if trial.chosen else "",
         label_left=at > 0.75 * charts.WIDTH,
     )
+
+
+def _kind(trial: Trial) -> str:
+    """Return a mark's classes: what became of the candidate, and whether it is a recipe of one step or none."""
+    kind = "chosen" if trial.chosen else "front" if trial.on_front else "candidate"
+    return kind if len(trial.variant.steps) > 1 else f"{kind} single"
+
+
+def _contributions(results: Results) -> list[tuple[str, Trial | None]]:
+    """Return what is known of the chosen plan with fewer steps: the engine alone, each step alone, the first steps."""
+    winner = next((trial for trial in results.trials if trial.chosen), None)
+    if winner is None or not winner.variant.steps:
+        return []
+    steps, engine = winner.variant.steps, winner.variant.engine
+    parts = [(), *((step,) for step in steps), *(steps[:count] for count in range(2, len(steps)))]
+    parts += [steps] if len(steps) > 1 else []
+    known = [winner, *(trial for trial in results.trials if trial.status == "ok" and trial.variant.engine == engine)]
+    return [
+        (
+            Variant(engine=engine, steps=part).label,
+            next((trial for trial in known if trial.variant.steps == part), None),
+        )
+        for part in parts
+    ]
+
+
+def _core_hours(results: Results) -> float:
+    """Return what the candidates cost; each works on one core."""
+    return sum(trial.seconds for trial in results.trials) / 3600
 
 
 def _dense_point(results: Results, trial: Trial) -> tuple[float, float] | None:
@@ -179,7 +210,7 @@ def _dense_point(results: Results, trial: Trial) -> tuple[float, float] | None:
     if results.dense is None or not results.dense.latency:
         return None
     quality = front.dense_quality(results, trial)
-    return None if quality is None else (_p50(results.dense), quality)
+    return None if quality is None else (_p95(results.dense), quality)
 
 
 def _interval(results: Results) -> dict[str, Any] | None:
@@ -208,8 +239,8 @@ def _metric_names(results: Results) -> list[str]:
     return [results.metric, *rest] if found else []
 
 
-def _p50(variant: Variant) -> float:
-    return variant.latency[0].p50_ms
+def _p95(variant: Variant) -> float:
+    return variant.latency[0].p95_ms
 
 
 def _value(variant: Variant, metric: str) -> float:

@@ -33,6 +33,35 @@ def byte_pairs(special: Iterable[str], texts: Iterable[str] = TEXTS) -> Tokenize
     return tokenizer
 
 
+def bert(folder: Path, *, layers: int = 2) -> Path:
+    """A text classifier of 3 labels with heads of 8 and 64 hidden units; layers that do differ."""
+    from tokenizers import processors
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    from bigray.tasks._text import train_tokenizer
+
+    tokenizer = train_tokenizer(TEXTS * 2, 200, ("[CLS]", "[SEP]"))
+    ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=40,
+        num_labels=3,
+    )
+    network = BertForSequenceClassification(config)
+    for name, parameter in network.named_parameters():
+        if parameter.dim() > 1 and (".layer." in name or "classifier" in name):
+            parameter.data *= 5  # as built, layers hardly change the stream
+    save(network, folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]").save_pretrained(folder)
+    return folder
+
+
 def whisper(folder: Path, *, languages: tuple[str, ...] = ()) -> Path:
     """A Whisper of windows of 2 s; with languages a multilingual one."""
     from transformers import PreTrainedTokenizerFast, WhisperConfig, WhisperForConditionalGeneration

@@ -25,7 +25,11 @@ def task(model_type: str | None = None, field: str = "text") -> Any:
 
 def samples(program: Program, count: int = 12, seed: int = 0) -> Samples:
     """Rows for methods that look at some: each holds its own arrays, and a class as target."""
-    make: Any = {"input_ids": lambda n: words(1, 9, n), "features": lambda n: sound(1, 41, n)}
+    make: Any = {
+        "input_ids": lambda n: words(1, 9, n),
+        "features": lambda n: sound(1, 41, n),
+        "input_values": lambda n: wave(1, 800, n),
+    }
     make = make.get(program.inputs[0], lambda n: pixels(1, program.example[program.inputs[0]].shape[-1], n))
     rows = [{**make(seed + number), "target": np.array([number % 3])} for number in range(count)]
 
@@ -69,6 +73,10 @@ def pixels(rows: int, size: int = 32, seed: int = 0) -> Arrays:
 def sound(rows: int, length: int, seed: int = 0) -> Arrays:
     features = np.random.default_rng(seed).standard_normal((rows, length, 16)).astype(np.float32)
     return {"features": features, "lengths": np.linspace(length, length // 2, rows).astype(np.int64)}
+
+
+def wave(rows: int, length: int, seed: int = 0) -> Arrays:
+    return {"input_values": np.random.default_rng(seed).standard_normal((rows, length)).astype(np.float32)}
 
 
 def _text(network: nn.Module) -> Program:

@@ -81,6 +81,7 @@ PLUGINS = {
         "prune_2_4",
         "prune_magnitude",
         "prune_structured",
+        "quantize_aware",
         "quantize_dynamic",
         "quantize_static",
         "quantize_weight_only",

@@ -185,10 +185,27 @@ def test_every_trial_is_a_row_and_only_finished_ones_are_drawn(results: Results)
     page = report.render(results)
     for trial in results.trials:
         assert f'<td class="n">{trial.number}</td>' in page
-    assert page.count('class="mark candidate"') + page.count('class="mark front"') == 6
+    assert page.count('class="mark candidate') + page.count('class="mark front') == 6
     assert page.count('class="mark dense"') == 1
     assert "✗ failed" in page
     assert "The time allowed was over." in page
+
+
+def test_single_recipes_are_marked_and_steps_are_told_apart(results: Results) -> None:
+    moved = results.trials[2].variant.model_copy(update={"engine": "onnxruntime"})  # as the chosen one's
+    trials = [*results.trials[:2], results.trials[2].model_copy(update={"variant": moved}), *results.trials[3:]]
+    page = report.render(results.model_copy(update={"trials": trials}))
+    assert page.count(' single"') == 5  # no step, two times a quantization, two times pruning
+    table = page.split("What each step adds")[1].split("</table>")[0]
+    rows = re.findall(r"<tr.*?</tr>", table, flags=re.S)[1:]
+    assert len(rows) == 4  # the engine alone, pruned, quantized, both
+    assert "14.1 ms" in rows[0]
+    assert "not tried" in rows[1]  # pruned by this share alone
+    assert "6.3 ms" in rows[2]
+    assert 'class="picked"' in rows[3]
+    hours = sum(trial.seconds for trial in results.trials) / 3600
+    assert f"{hours:.3g} core-hours" in page
+    assert "p95 latency in ms" in page
 
 
 def test_what_comes_from_outside_is_escaped(results: Results) -> None:

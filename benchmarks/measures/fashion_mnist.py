@@ -9,7 +9,9 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from PIL import Image
 from benchmarks.form import Bar, at_least, at_most
 from benchmarks.measures import rivals
 from benchmarks.measures.training import run_recipe, training_minutes
+from bigray import plugins
+from bigray.predictor import program
 
 NAMES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 INSTALLED = Path(os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
@@ -40,6 +44,13 @@ def run(data: Path | None, work: Path) -> list[Bar]:
     plain = pair.export_dense(pair.engine, work / "fashion-mnist-plain")
     speed = {size: rivals.race({"dense": plain, "chosen": pair.chosen}, pair.batch(size)) for size in (1, 8)}
     smaller = packed_bytes(work / "fashion-mnist-plain") / packed_bytes(pair.model_dir)
+    for size, found in speed.items():
+        floor = _floor(pair, work / "fashion-mnist-floor", size)
+        most = found.latency["dense"].p50_ms / floor
+        print(
+            f"batch {size}: a network that only sums its inputs takes {floor:.4f} ms: {most:.1f}x at most",
+            file=sys.stderr,
+        )
     return [
         *bars,
         at_most("fashion-mnist: drop, unseen rows", results.verdict.drop_points, 0.5, "points"),
@@ -50,6 +61,23 @@ def run(data: Path | None, work: Path) -> list[Bar]:
             for ratio in (found.speedup("dense", "chosen"),)
         ),
     ]
+
+
+def _floor(pair: rivals.Pair, folder: Path, size: int) -> float:
+    """Return the median time in ms of the engine with a network that does nothing but look at all of its inputs."""
+    import torch
+    from torch import nn
+
+    class Sum(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return pixels.flatten(1).sum(1, keepdim=True)
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    engine = plugins.load("bigray.engines", pair.engine).ENGINE
+    engine.export(program(pair.task, Sum()), folder)
+    session = engine.load(folder, threads=1)
+    return rivals.race({"floor": session}, pair.batch(size)).latency["floor"].p50_ms
 
 
 def packed_bytes(folder: Path) -> int:

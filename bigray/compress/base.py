@@ -2,7 +2,7 @@
 
 A method acts at one of two stages. ``network``: it changes the torch module before export (pruning), and quality may
 then be won back by further training. ``graph``: it changes an exported model's files in place (quantization), as the
-engines' own tools do that best. A method's `Config` carries default, limits and search range of each knob in one place.
+engines' own tools do that best. One of ``both`` prepares the module for what it will do to the files. A method's `Config` carries default, limits and search range of each knob in one place.
 Each file in methods/ sets ``METHOD`` to an instance; heavy libraries are imported inside ``apply``, so that
 knobs can be checked without them.
 """
@@ -83,7 +83,7 @@ class Method(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     """Raised when the same knobs would give another result; stored in artifacts."""
-    stage: ClassVar[Literal["network", "graph"]]
+    stage: ClassVar[Literal["network", "graph", "both"]]
     rank: ClassVar[int] = 0
     """Place among methods of stage ``network``, lowest first: whole layers go before channels, channels before factors."""
     needs_calibration: ClassVar[bool] = False
@@ -100,7 +100,7 @@ class Method(ABC):
         """Return None when the method can act on this task's networks for this engine, else the reason."""
 
     def prune(self, program: Program, config: Any, keep: Sequence[str], samples: Samples) -> None:
-        """Change ``program.network`` in place (stage ``network``); recovery may follow.
+        """Change ``program.network`` in place (stages ``network`` and ``both``); recovery may follow.
 
         Raises:
             ConversionError: Nothing was changed, or the network cannot be changed this way.
@@ -116,7 +116,7 @@ class Method(ABC):
         return
 
     def rewrite(self, directory: Path, engine: str, config: Any, calibration: Iterable[Arrays], task: Task) -> None:
-        """Change an exported model in place (stage ``graph``); ``calibration`` gives encoded batches of one row.
+        """Change an exported model in place (stages ``graph`` and ``both``); ``calibration`` gives encoded batches of one row.
 
         Raises:
             ConversionError: Nothing was converted (checked by operator types and file size, never assumed).

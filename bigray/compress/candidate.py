@@ -213,11 +213,19 @@ def verify(recipe: Recipe, dense: Path, candidate: Path, plan: Plan, rows: Seque
     manifest = artifact.manifest
     task = load_task(manifest.task, artifact.task_dir)
     threads = recipe.compress.threads
-    old = load_session(task, manifest.architecture, manifest.engine, artifact.model_dir, threads)
-    new = load_session(task, manifest.architecture, plan.engine, candidate, threads)
+
+    def loaded() -> tuple[Session, Session]:
+        old = load_session(task, manifest.architecture, manifest.engine, artifact.model_dir, threads)
+        return old, load_session(task, manifest.architecture, plan.engine, candidate, threads)
+
+    old, new = loaded()
     before, after = answers(Predictor(task, old), rows), answers(Predictor(task, new), rows)
     dropped = drop(task, before, after, rows, recipe.seed)
-    latency, speedup = compare(task, old, new, rows, recipe, seconds=3.0)
+    # twice, the second time loaded anew: where weights lie in memory and who else is at work make a difference
+    first = compare(task, old, new, rows, recipe, seconds=1.5)
+    old.close()
+    new.close()
+    latency, speedup = min(first, compare(task, *loaded(), rows, recipe, seconds=1.5), key=lambda race: race[1])
     before_scores = estimates(task, before, rows, recipe.seed)
     dense_variant = Variant(
         engine=manifest.engine,

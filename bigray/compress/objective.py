@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from bigray.recipe import Compress
 from bigray.results import Trial, Variant, Verdict
 
+FASTER = 1.05
+"""Least speed-up over the dense model: less cannot be told from what a busy machine does to two equal models."""
+
 
 def front(trials: Sequence[Trial]) -> list[Trial]:
     """Return the finished trials that no other beats or equals in drop, latency and size at once (Pareto front)."""
@@ -36,8 +39,8 @@ class Limits:
         found = []
         if drop_points > self.max_drop:
             found.append(f"drops {drop_points:.2f} points; at most {self.max_drop:.3g} are allowed")
-        if variant.speedup <= 1.0:
-            found.append(f"is not faster than the dense model when measured: {variant.speedup:.2f}x")
+        if variant.speedup < FASTER:
+            found.append(_slow(variant))
         p95 = variant.latency[0].p95_ms if variant.latency else 0.0
         if self.p95_ms is not None and p95 > self.p95_ms:
             found.append(f"takes {p95:.3g} ms in the 95th percentile; at most {self.p95_ms:g} are allowed")
@@ -82,7 +85,7 @@ def nearest(trials: Sequence[Trial], limits: Limits) -> Trial | None:
     def misses(trial: Trial) -> tuple[bool, int, float, float]:
         drop = trial.drop_points or 0.0
         broken = limits.broken(trial.variant, drop)
-        return trial.variant.speedup <= 1.0, len(broken), max(drop, limits.max_drop), -trial.variant.speedup
+        return trial.variant.speedup < FASTER, len(broken), max(drop, limits.max_drop), -trial.variant.speedup
 
     return min(done, key=misses, default=None)
 
@@ -93,8 +96,11 @@ def explain_none(trials: Sequence[Trial], limits: Limits) -> str:
     if best is None:
         reasons = {trial.reason or "unknown" for trial in trials}
         return f"No trial finished. Reasons: {'; '.join(sorted(reasons)[:3])}."
-    if best.variant.speedup <= 1.0:
-        return f"No candidate was faster than the dense model; the best reached {best.variant.speedup:.2f}x ({best.variant.label})."
+    if best.variant.speedup < FASTER:
+        return (
+            f"No candidate was clearly faster than the dense model; the best reached {best.variant.speedup:.2f}x, and "
+            f"{FASTER:g}x is the least ({best.variant.label})."
+        )
     drop = best.drop_points or 0.0
     binding = "; ".join(limits.broken(best.variant, drop))
     advice = " Allow that much, or give recovery more epochs." if drop > limits.max_drop else ""
@@ -110,13 +116,18 @@ def hopeless(variant: Variant, trials: Sequence[Trial]) -> str | None:
     Its speed and size are known before it is trained. It is not worth training when it is not faster than dense, or when
     another is as fast, as small, and lost nothing. Limits of the recipe are not asked: outcomes outlive a budget.
     """
-    if variant.speedup <= 1.0:
-        return f"is not faster than the dense model when measured: {variant.speedup:.2f}x"
+    if variant.speedup < FASTER:
+        return _slow(variant)
     for other in trials:
         free = other.status == "ok" and other.drop_points is not None and other.drop_points <= 0.0
         if free and other.variant.speedup >= variant.speedup and other.variant.size_bytes <= variant.size_bytes:
             return f"is slower ({variant.speedup:.2f}x) and larger than one that lost nothing ({other.variant.label})"
     return None
+
+
+def _slow(variant: Variant) -> str:
+    how = "not" if variant.speedup <= 1.0 else "hardly"
+    return f"is {how} faster than the dense model when measured: {variant.speedup:.2f}x; at least {FASTER:g}x is asked"
 
 
 def _dominates(one: Trial, other: Trial) -> bool:

@@ -83,18 +83,18 @@ def carry_out(
     samples = Samples(task, calibration, training or calibration)
     hurt = False
     for kind, config in todo:
-        if kind.stage == "network":
+        if kind.stage != "graph":
             kind.prune(program(task, network), config, keep, samples)
             hurt = hurt or kind.needs_recovery
     if hurt and recover is not None:
         recover(network)
     network.eval()
     for kind, config in todo:
-        if kind.stage == "network":
+        if kind.stage != "graph":
             kind.finish(program(task, network), config, keep)
     plugins.load(ENGINES, plan.engine).ENGINE.export(program(task, network), directory)
     for kind, config in todo:
-        if kind.stage == "graph":
+        if kind.stage != "network":
             for folder in graph_folders(directory).values():
                 batches = ({name: task.encode([row])[name] for name in task.inputs} for row in calibration)
                 kind.rewrite(folder, plan.engine, config, batches, task)

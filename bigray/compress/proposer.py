@@ -24,8 +24,10 @@ from ray.tune.search import Searcher
 from bigray.artifact import write_atomically
 from bigray.compress.space import Space
 
-REPEATS = 64
-"""Proposals of known plans after which the space counts as used up."""
+REPEATS = 32
+"""Proposals of known plans after which the sampler, who keeps coming back to the best ones, is no longer asked."""
+DRAWS = 256
+"""Random plans that are known, after which the space counts as used up."""
 
 Params = dict[str, Any]
 
@@ -104,8 +106,9 @@ class Proposer(Searcher):  # type: ignore[misc]
             params = self._first.pop(0)
             if self._space.plan(params).key not in self._keys:
                 return params
-        for attempt in range(REPEATS):
-            self._study.sampler = _sampler(hash((self._seed, len(self._params), attempt)) % 2**32)
+        for attempt in range(REPEATS + DRAWS):
+            seed = hash((self._seed, len(self._params), attempt)) % 2**32
+            self._study.sampler = _sampler(seed) if attempt < REPEATS else optuna.samplers.RandomSampler(seed)
             trial = self._study.ask()
             self._space.sample(trial)
             # outcomes are told under numbers of our own; to the study this question was never asked

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from bigray import plugins
 from bigray.artifact import Step
 from bigray.compress.base import Method
@@ -144,10 +146,13 @@ def build(settings: Compress, task: Task) -> Space:
         if reason := kind.available():
             left_out.append(f"method {wanted.name}: {reason}")
             continue
+        if kind.stage == "both" and settings.recover_epochs == 0:
+            left_out.append(f"method {wanted.name}: it needs training, and compress.recover_epochs is 0")
+            continue
         suited = _suited(kind, engines, task, left_out)
         if kind.stage == "network" and suited:
             network.append(wanted.name)
-        for engine in suited if kind.stage == "graph" else []:
+        for engine in suited if kind.stage != "network" else []:
             graph[engine].append(wanted.name)
     network.sort(key=lambda name: method(name).rank)
     if not engines:
@@ -167,26 +172,32 @@ def knob_ranges(wanted: Wanted) -> dict[str, Any]:
     for knob, given in wanted.knobs.items():
         for value in given if isinstance(given, list) else [given]:
             step(wanted.name, {knob: value})  # raises for an unknown knob or a value out of limits
-        ranges[knob] = _range(given)
+        ranges[knob] = _range(given, choices=bool(_declared(fields[knob]).get("choices")))
     for knob, field in fields.items():
         if knob in ranges:
             continue
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        own: dict[str, Any] = extra.get("knob", {})  # type: ignore[assignment]
+        own = _declared(field)
         search = own.get("search")
         if search is None:
             search = own.get("choices") or ([own["low"], own["high"]] if own.get("low") is not None else [])
-        ranges[knob] = _range(search) if search else field.default
+        ranges[knob] = _range(search, choices=bool(own.get("choices"))) if search else field.default
     return ranges
 
 
-def _range(given: Any) -> Any:
+def _declared(field: FieldInfo) -> dict[str, Any]:
+    """Return what `bigray.compress.base.knob` was told."""
+    extra: Any = field.json_schema_extra
+    return extra.get("knob", {}) if isinstance(extra, dict) else {}
+
+
+def _range(given: Any, *, choices: bool) -> Any:
+    """Return a value, a (low, high) tuple or a list; of a knob with choices, what lies between two is none of them."""
     if not isinstance(given, list):
         return given
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in given)
     if len(given) == 1:
         return given[0]
-    return tuple(given) if numbers and len(given) == 2 and given[0] < given[1] else list(given)
+    return tuple(given) if numbers and not choices and len(given) == 2 and given[0] < given[1] else list(given)
 
 
 def _suited(kind: Method, engines: Sequence[str], task: Task, left_out: list[str]) -> list[str]:
@@ -201,5 +212,5 @@ def _suited(kind: Method, engines: Sequence[str], task: Task, left_out: list[str
 
 def _preference(name: str) -> int:
     # what won most often when measured comes first; names not listed come after
-    order = ["openvino", "onnxruntime", "quantize_static", "quantize_dynamic", "bfloat16"]
+    order = ["openvino", "onnxruntime", "quantize_static", "quantize_aware", "quantize_dynamic", "bfloat16"]
     return order.index(name) if name in order else len(order)

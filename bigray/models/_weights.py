@@ -6,6 +6,7 @@
     sizes.json          modules:  module -> attribute -> size, e.g. {"fc1": {"in_features": 64, "out_features": 40}}
                         aliases:  name -> name of the stored tensor that it shares memory with (tied weights)
                         replaced: module -> what stands in its place, e.g. {"encoder.layer.5": {"kind": "skip"}}
+    config.json         of a network of transformers, where it can tell the sizes (`bigray.models._stock`)
 
 Pruning changes the shapes of tensors and the attributes of modules that repeat them, and exchanges modules. `load` takes
 a network as its builder made it, exchanges what is recorded as such, gives every module the recorded sizes and every
@@ -24,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bigray.errors import ArtifactError
-from bigray.models import _replacements
+from bigray.models import _replacements, _stock
 
 WEIGHTS, SIZES = "model.safetensors", "sizes.json"
 ATTRIBUTES = frozenset(
@@ -51,11 +52,12 @@ def save(network: nn.Module, directory: Path) -> None:
         seen[key] = name
         # clone: two views of one storage (not the same view) are stored in full, as safetensors refuses shared memory
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-    save_file(tensors, directory / WEIGHTS)
+    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})  # transformers wants it said
     sizes = {"modules": {name: found for name, module in network.named_modules() if (found := _sizes(module))}}
     replaced = {"replaced": _replacements.describe(network)}
     text = json.dumps({**sizes, "aliases": aliases, **replaced}, indent=1, sort_keys=True)
     (directory / SIZES).write_text(text, encoding="utf-8")
+    _stock.write(network, directory)
 
 
 def load(network: nn.Module, directory: Path) -> nn.Module:

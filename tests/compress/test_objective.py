@@ -55,13 +55,14 @@ def test_verdict_needs_both_budget_and_speed():
     assert "1.20 points" in over.reason
     assert not slow.qualified
     assert "not faster" in slow.reason
+    assert "hardly faster" in objective.verdict((0.0, 0.0, 0.0), variant(1.04), ONE, 100).reason
 
 
 def test_nothing_says_which_constraint_binds_and_the_nearest_point():
     text = objective.explain_none([trial(0, 3.0, 5.0), trial(1, 7.0, 9.0)], ONE)
     assert "drops 3.00 points; at most 1 are allowed" in text
     assert "3.00 points at 5.00x" in text
-    assert "No candidate was faster" in objective.explain_none([trial(0, 0.0, 0.5)], ONE)
+    assert "No candidate was clearly faster" in objective.explain_none([trial(0, 0.0, 0.5)], ONE)
     failed = Trial(number=0, status="failed", variant=Variant(engine="x"), reason="RuntimeError: boom")
     assert "boom" in objective.explain_none([failed], ONE)
 

@@ -86,3 +86,10 @@ def test_another_seed_proposes_otherwise(plans, tmp_path):
     one, other = go_on(start(plans, tmp_path / "a"), 100), go_on(start(plans, tmp_path / "b", seed=1), 100)
     assert one[:4] == other[:4]
     assert one != other
+
+
+def test_a_small_space_is_used_up_though_the_sampler_comes_back_to_its_best(tmp_path):
+    knobs = {"ratio": [0.2, 0.4, 0.6], "importance": "magnitude"}
+    methods = [{"name": "prune_structured", "knobs": knobs}, {"name": "quantize_static", "knobs": {"preset": "mixed"}}]
+    small = space.build(Compress(methods=methods), prepared("cnn")[0])
+    assert len(go_on(start(small, tmp_path, total=16), 100)) == (1 + 3) * 2 * 2

@@ -99,3 +99,11 @@ def test_no_methods_still_leaves_the_engines(task):
     found = space.build(settings(), task)
     plans = [found.plan(params) for params in found.first()]
     assert all(plan.steps == () for plan in plans)
+
+
+def test_two_choices_are_no_range(task):
+    wanted = {"methods": [{"name": "quantize_aware", "knobs": {"bits": [4, 8], "skip": [0.1, 0.2]}}]}
+    found = space.build(Compress.model_validate(wanted), task)
+    assert found.ranges["quantize_aware"]["bits"] == [4, 8]
+    assert found.ranges["quantize_aware"]["skip"] == (0.1, 0.2)
+    assert all(space.knob_ranges(one)["bits"] == [4, 8] for one in Compress.model_validate(wanted).methods)
