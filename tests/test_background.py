@@ -136,6 +136,10 @@ def test_up_deploy_ask_down(tmp_path: Path, through: str) -> None:
         with Client(url, api_key=key if locked else None) as client:
             assert len(client.text_classification("a good film", model="texts")) == 3
             assert [model["id"] for model in client.models()] == ["texts"]
+        if not locked:  # several calls of one process, as a canary and its end need them
+            another = make_artifact("text_classification", tmp_path / "another")
+            assert "answers 10%" in bigray("deploy", str(another), "--name", "texts", "--canary", "10%")
+            assert bigray("rollback", "texts").endswith(" answers\n")
         if locked:
             with Client(url) as stranger, pytest.raises(Unauthorized):
                 stranger.text_classification("a good film", model="texts")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import httpx
@@ -217,14 +218,21 @@ def deployments(name: str) -> list[str]:
 
 
 def _call(application: str, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
-    """Call an application and wait; on a loop of its own, as handles want one where Serve is tuned for throughput."""
+    """Call an application and wait."""
 
     async def asked() -> Any:
         async with asyncio.timeout(timeout_s):
             return await serve.get_app_handle(application).options(method_name=method).remote(*arguments)
 
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, asked()).result()
+    return asyncio.run_coroutine_threadsafe(asked(), _loop()).result()
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the loop of all calls: where Serve is tuned for throughput, handles work on the first loop they see, and on no other."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="handles", daemon=True).start()
+    return loop
 
 
 def ask(method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
