@@ -12,7 +12,7 @@ from bigray import plugins
 def run(data: Path | None, work: Path) -> list[Bar]:
     tasks = len(plugins.names("bigray.tasks"))
     # a client that is not installed is skipped by its test, and counts as missing here
-    passed, failed = outcomes(["tests/serve/test_clients.py"], work)
+    passed, failed = outcomes(["tests/serve/test_clients.py"], work, haproxy=True)
     return [
         at_least(f"tests of three clients of others against {tasks} tasks that passed", passed, 5, ""),
         at_most("tests of clients of others that failed", failed, 0, ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -24,10 +25,12 @@ def run(data: Path | None, work: Path) -> list[Bar]:
     ]
 
 
-def outcomes(arguments: list[str], work: Path) -> tuple[int, int]:
-    """Return how many tests passed and failed."""
+def outcomes(arguments: list[str], work: Path, *, haproxy: bool = False) -> tuple[int, int]:
+    """Return how many tests passed and failed, of a service behind Serve's own proxy or HAProxy where they ask one."""
     report = work / "cases.xml"
-    subprocess.run([sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments], cwd=ROOT, check=False)
+    environment = os.environ | {"BIGRAY_TEST_HAPROXY": "1" if haproxy else "0"}
+    command = [sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments]
+    subprocess.run(command, cwd=ROOT, check=False, env=environment)
     suite = next(iter(ET.parse(report).getroot()))
     failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
     return int(suite.get("tests", 0)) - failed - int(suite.get("skipped", 0)), failed

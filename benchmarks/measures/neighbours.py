@@ -11,7 +11,7 @@ from tests.serve.cases import CASES
 
 def run(data: Path | None, work: Path) -> list[Bar]:
     # one test sends every case with a good request beside it, and looks at answers, process and memory
-    passed, failed = outcomes(["tests/serve/test_http.py", "-k", "neighbours"], work)
+    passed, failed = outcomes(["tests/serve/test_http.py", "-k", "neighbours"], work, haproxy=True)
     return [
         at_least(
             "malformed requests answered as promised, each beside a good one", len(CASES) if passed else 0, 76, ""
