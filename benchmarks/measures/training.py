@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tarfile
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,8 +29,7 @@ def unpack(archive: Path, work: Path) -> Path:
     done = folder / ".complete"
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archive) as file:
-            file.extractall(folder, filter="data")
+        shutil.unpack_archive(archive, folder)
         done.touch()
     return folder
 

@@ -1,6 +1,6 @@
 import io
 import os
-import tarfile
+import shutil
 from pathlib import Path
 
 import pytest
@@ -155,8 +155,7 @@ def test_real_sets(shared_data, ray_cluster):
 @pytest.mark.cluster
 @pytest.mark.shared
 def test_real_boxes_by_list(shared_data, tmp_path, ray_cluster):
-    with tarfile.open(shared_data / "object_detection" / "bccd" / "bccd_trainval.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(shared_data / "object_detection" / "bccd" / "bccd_trainval.tar.xz", tmp_path)
     data = Data(train=str(tmp_path / "train.txt"), validation=str(tmp_path / "val.txt"), test=0.2)
     splits = sources.load(data, DETECTION, seed=0)
     assert splits.counts == {"train": 164, "validation": 87, "test": 41}
