@@ -47,7 +47,7 @@ def bigray(work: Path, *words: str, check: bool = True) -> subprocess.CompletedP
 @contextmanager
 def up(work: Path) -> Iterator[str]:
     """Yield the URL of a service without models on a free port of this machine; stop everything at the end."""
-    port = _free_port()
+    port = free_port()
     try:
         bigray(work, "up", "--port", str(port))
         yield f"http://127.0.0.1:{port}"
@@ -119,7 +119,8 @@ def listening_pid(url: str) -> int:
     return int(found.pop())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import httpx
 
 from benchmarks.measures.training import RECIPES
+from benchmarks.served import free_port
 from bigray import pipeline
 from bigray import recipe as recipes
 from bigray.artifact import Artifact
@@ -67,13 +67,6 @@ def transformers_folder(dense: Path, work: Path) -> Path:
     )
     tokenizer.save_pretrained(folder)
     return folder
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bigray.errors import BigrayError, DeadlineExceeded, MissingPackage, Overloaded
+from bigray.serve.problems import CONTENT_TYPE, problem_body
 
 if TYPE_CHECKING:
     from bigray.serve.listen import Listen
@@ -35,7 +36,6 @@ DRAIN_S = 2
 """How long a replica that is taken off stays reachable, in seconds; Serve's 30 are for load balancers that ask rarely."""
 LONGEST_ANSWER_S = 1800
 """How long a HAProxy that was replaced may finish its answers."""
-CONTENT_TYPE = "application/problem+json"
 _PR_SET_PDEATHSIG = 1
 _EXTRA = ("listen stats", "frontend prometheus")
 _UNWANTED = re.compile(r"\s*(errorfile|unique-id-format|http-error|log\s+\S+:\d+)\s")
@@ -173,8 +173,6 @@ def _own_pages(folder: Path) -> list[str]:
 
 def _write_pages(folder: Path) -> None:
     """Write the bodies, in which HAProxy puts the request's id."""
-    from bigray.serve.problems import problem_body  # not needed in `main`
-
     folder.mkdir()
     for status in STATUSES:
         body = problem_body(_error(status), "") | {"status": status, "request_id": _IDENTITY}

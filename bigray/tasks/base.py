@@ -226,18 +226,19 @@ class Task(ABC):
         """Return how far outputs are from a teacher's, a scalar for distillation.
 
         ``logits`` over classes in the last axis: Kullback-Leibler divergence at temperature 2 (arXiv 1503.02531);
-        other outputs: squared error in units of the teacher's variance.
+        other outputs: squared error in units of the teacher's variance. What a network says while it trains alone, the
+        teacher does not, and is left out.
         """
         from torch.nn import functional
 
         total = None
-        for name, value in outputs.items():
+        for name, known in taught.items():
             if name == "logits":
-                student = functional.log_softmax(value / 2.0, -1).flatten(0, -2)
-                teacher = functional.log_softmax(taught[name] / 2.0, -1).flatten(0, -2)
+                student = functional.log_softmax(outputs[name] / 2.0, -1).flatten(0, -2)
+                teacher = functional.log_softmax(known / 2.0, -1).flatten(0, -2)
                 part = 4.0 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
             else:
-                part = functional.mse_loss(value, taught[name]) / taught[name].var().clamp(min=1e-6)
+                part = functional.mse_loss(outputs[name], known) / known.var().clamp(min=1e-6)
             total = part if total is None else total + part
         if total is None:
             raise ValueError("The network returned no outputs.")

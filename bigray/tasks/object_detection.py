@@ -226,15 +226,6 @@ class ObjectDetection(base.Task):
             batch["target"],
         )
 
-    def distance(
-        self,
-        outputs: Mapping[str, torch.Tensor],
-        taught: Mapping[str, torch.Tensor],
-        batch: Mapping[str, torch.Tensor],
-    ) -> torch.Tensor:
-        """As of any task, over the outputs that a teacher has too."""
-        return super().distance({name: outputs[name] for name in self.outputs}, taught, batch)
-
     def decode(self, outputs: Batch, batch: Batch, parameters: Wire | None = None) -> list[list[Detection]]:
         """Return the objects of each image or tile, best first, at least as sure as the threshold; in a tile whole ones."""
         wanted = parameters if isinstance(parameters, DetectionParameters) else DetectionParameters()

@@ -171,6 +171,12 @@ def _behind_haproxy(models: dict[str, Path]) -> Iterator[str]:
                 background.stop()
 
 
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    return _free_port()
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

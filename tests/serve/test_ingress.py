@@ -155,8 +155,3 @@ def raw(port: int, request: bytes) -> bytes:
         while piece := connection.recv(65536):
             answer += piece
     return answer
-
-
-@pytest.fixture
-def free_port() -> int:
-    return ingress._free_port()
