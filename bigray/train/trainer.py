@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from bigray.tasks.base import Task
 from bigray.train import loop
 
 Listener = Callable[[dict[str, Any]], None]
+
+POLL_S = "0.25"
+"""Ray Train takes one report of each worker per poll: at its own 2 s, short epochs would wait for it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ def fit(
     Raises:
         TrainingFailed: More worker groups were lost than ``train.max_failures`` allows, or the code failed.
     """
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "task").mkdir(exist_ok=True)
     task.save(directory / "task")
