@@ -124,6 +124,8 @@ class Train(Section):
     """Passes over the training rows; 0 keeps the weights as loaded."""
     batch_size: int = Field(32, gt=0)
     """Rows per optimizer step over all workers together."""
+    group_by_length: bool = False
+    """Batches hold rows of about one length: less padding to compute where lengths differ much."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate for a batch of ``batch_size`` rows, reached after warm-up."""
     schedule: Literal["constant", "linear", "cosine", "one_cycle"] = "cosine"

@@ -1,10 +1,11 @@
 """Which frames of a recording belong to which characters of its text, learned without anybody having marked it.
 
-Badlani et al. 2021, One TTS Alignment To Rule Them All (arXiv 2108.10447): every frame says which character it is likely
-to be, and the sum over all monotonic paths through these likelihoods is made large, as in CTC. A beta-binomial prior,
-which says that speech runs on evenly, leads the first steps. Unlike there no frame may belong to none of them (CTC's
-blank): in minutes of speech each character would claim one frame and leave the others unexplained. The durations are read off the best single path (Glow-TTS,
-Kim et al. 2020, arXiv 2005.11129, section 3).
+A hidden Markov model: every character stands for a mean spectrum, every frame is drawn around that of one character, and
+characters follow each other without a gap. The likelihood of the recordings summed over all monotonic paths is made large
+(Neural HMMs Are All You Need, Mehta et al. 2022, arXiv 2108.13320; One TTS Alignment To Rule Them All, Badlani et al.
+2021, arXiv 2108.10447, has the sum by CTC). A beta-binomial prior, which says that speech runs on evenly, leads the first
+steps. Because the characters must explain the frames, and not only be told apart by them, minutes of speech are enough.
+The durations are read off the best single path (Glow-TTS, Kim et al. 2020, arXiv 2005.11129, section 3).
 
 Sizes: N rows, F frames, T characters.
 """
@@ -17,6 +18,8 @@ from torch.nn import functional
 
 NEVER = -1e4
 """Logarithm of the likelihood of a character that a row does not have."""
+UNLIKELY = 20.0
+"""Taken off every score and given back: torch's gradient of CTC is right up to a term of exp(score)."""
 
 
 def prior(frames: torch.Tensor, characters: torch.Tensor) -> torch.Tensor:
@@ -32,13 +35,16 @@ def prior(frames: torch.Tensor, characters: torch.Tensor) -> torch.Tensor:
 
 
 def all_paths_loss(scores: torch.Tensor, frames: torch.Tensor, characters: torch.Tensor) -> torch.Tensor:
-    """Return -log of the likelihood of all monotonic paths, per character, mean over rows; ``scores`` (N, F, T)."""
-    classes = functional.pad(scores, (1, 0), value=NEVER).log_softmax(-1)
+    """Return -log of the likelihood of all monotonic paths, per frame, mean over rows.
+
+    ``scores`` (N, F, T): logarithm of the likelihood of each frame under each character; at most about 0.
+    """
+    blank_first = functional.pad(scores - UNLIKELY, (1, 0), value=NEVER)
     targets = torch.arange(1, scores.shape[2] + 1, device=scores.device).expand(len(scores), -1)
     each = functional.ctc_loss(
-        classes.transpose(0, 1), targets, frames, characters, blank=0, reduction="none", zero_infinity=True
+        blank_first.transpose(0, 1), targets, frames, characters, blank=0, reduction="none", zero_infinity=True
     )
-    return (each / characters.clamp(min=1)).mean()
+    return (each / frames.clamp(min=1) - UNLIKELY * (each > 0)).mean()
 
 
 def durations(scores: torch.Tensor, frames: torch.Tensor, characters: torch.Tensor) -> torch.Tensor:

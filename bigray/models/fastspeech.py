@@ -28,9 +28,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Channels, blocks before and after the length regulator, steps that a block sees (odd), and share of channels dropped."""
 DURATION_DEPTH = 2
-ALIGN_WIDTH = 80
-TEMPERATURE = 0.0005
-"""Of the distances between frames and characters, as Badlani et al. have it."""
+ALIGN_WIDTH = 128
+SHARPNESS = 0.5
+"""Inverse variance of a standardised mel band around its character's mean; bands go together, so each counts for less than 1."""
 
 
 class Block(nn.Module):
@@ -86,37 +86,35 @@ class Blocks(nn.Module):
 
 
 class Aligner(nn.Module):
-    """How likely each frame is to belong to each character: -|q_f - k_t|^2, softmax over t, times the prior."""
+    """How likely each frame is under each character: log N(m_f; mu_t, 1/SHARPNESS), plus the prior.
 
-    def __init__(self, width: int, bands: int) -> None:
+    mu_t = W ReLU(conv(E[characters])), three characters wide: a sound depends on its neighbours.
+    """
+
+    def __init__(self, vocabulary: int, bands: int) -> None:
         super().__init__()
-        self.key = nn.Sequential(
-            nn.Conv1d(width, 2 * width, 3, padding=1), nn.ReLU(), nn.Conv1d(2 * width, ALIGN_WIDTH, 1)
-        )
-        self.query = nn.Sequential(
-            nn.Conv1d(bands, 2 * bands, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv1d(2 * bands, bands, 1),
-            nn.ReLU(),
-            nn.Conv1d(bands, ALIGN_WIDTH, 1),
+        self.embedding = nn.Embedding(vocabulary, ALIGN_WIDTH, padding_idx=0)
+        self.mean = nn.Sequential(
+            nn.Conv1d(ALIGN_WIDTH, 2 * ALIGN_WIDTH, 3, padding=1), nn.ReLU(), nn.Conv1d(2 * ALIGN_WIDTH, bands, 1)
         )
 
     def forward(
-        self, embedded: torch.Tensor, token_lengths: torch.Tensor, mel: torch.Tensor, mel_lengths: torch.Tensor
+        self, tokens: torch.Tensor, token_lengths: torch.Tensor, mel: torch.Tensor, mel_lengths: torch.Tensor
     ) -> torch.Tensor:
-        """Return log-likelihoods (N, F, T), up to a constant per frame."""
-        keys = self.key((embedded * _mask(embedded, token_lengths)).transpose(1, 2)).transpose(1, 2).float()
-        queries = self.query(mel.transpose(1, 2)).transpose(1, 2).float()
-        far = queries.square().sum(2)[:, :, None] + keys.square().sum(2)[:, None] - 2 * queries @ keys.transpose(1, 2)
-        outside = _mask(embedded, token_lengths)[:, None, :, 0] == 0
-        likely = (-TEMPERATURE * far).masked_fill(outside, _alignment.NEVER).log_softmax(-1)
+        """Return log-likelihoods (N, F, T), up to a constant."""
+        embedded = self.embedding(tokens)
+        mask = _mask(embedded, token_lengths)
+        means, mel = self.mean((embedded * mask).transpose(1, 2)).transpose(1, 2).float(), mel.float()
+        far = mel.square().sum(2)[:, :, None] + means.square().sum(2)[:, None] - 2 * mel @ means.transpose(1, 2)
+        likely = -0.5 * SHARPNESS * far
         known = _alignment.prior(mel_lengths, token_lengths)
         known = functional.pad(
             known,
             (0, likely.shape[2] - known.shape[2], 0, likely.shape[1] - known.shape[1]),
             value=_alignment.NEVER,
         )
-        return (likely + known).clamp(min=_alignment.NEVER)  # type: ignore[no-any-return]
+        outside = mask[:, None, :, 0] == 0
+        return (likely + known).masked_fill(outside, _alignment.NEVER).clamp(min=_alignment.NEVER)
 
 
 class FastSpeech(nn.Module):
@@ -140,7 +138,7 @@ class FastSpeech(nn.Module):
         self.place = nn.Linear(2, width)
         self.decoder = Blocks(width, decoder_depth, kernel, dropout)
         self.head = nn.Linear(width, bands)
-        self.aligner = Aligner(width, bands)
+        self.aligner = Aligner(vocabulary, bands)
 
     def forward(
         self, tokens: torch.Tensor, token_lengths: torch.Tensor, mel: torch.Tensor, mel_lengths: torch.Tensor
@@ -157,7 +155,7 @@ class FastSpeech(nn.Module):
             ``mel`` (N, F, M), ``log_durations`` (N, T) as foretold, ``durations`` (N, T) as found, ``scores`` (N, F, T).
         """
         found = self.encode(tokens, token_lengths)
-        scores = self.aligner(self.embedding(tokens), token_lengths, mel, mel_lengths)
+        scores = self.aligner(tokens, token_lengths, mel, mel_lengths)
         durations = _alignment.durations(scores, mel_lengths, token_lengths)
         ends = durations.cumsum(1)
         frame = torch.arange(mel.shape[1], device=mel.device).expand(len(mel), -1).contiguous()

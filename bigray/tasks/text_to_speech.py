@@ -51,7 +51,7 @@ PAUSE_S = 0.2
 """Silence between sentences that were spoken one by one."""
 SCORING_ROUNDS = 8
 """Rounds of Griffin-Lim when answers are scored: a distance of spectra hardly hears the others."""
-DURATION_WEIGHT = 0.1
+DURATION_WEIGHT = ALIGNMENT_WEIGHT = 0.1
 
 
 class TextToSpeech(base.Task):
@@ -240,7 +240,7 @@ class TextToSpeech(base.Task):
         return (
             (far * own).sum() / own.sum().clamp(min=1)
             + DURATION_WEIGHT * (off * said).sum() / said.sum().clamp(min=1)
-            + _alignment.all_paths_loss(outputs["scores"], frames, characters)
+            + ALIGNMENT_WEIGHT * _alignment.all_paths_loss(outputs["scores"], frames, characters)
         )
 
     def distance(

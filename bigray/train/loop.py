@@ -105,7 +105,13 @@ def work(config: Mapping[str, Any]) -> dict[str, Any]:
         total, rows, step = torch.zeros((), device=device), 0, 0
         seed = recipe.seed + 1 + epoch
         for batch in train_batches(
-            train_shard, task, recipe.data.augment, per_worker, seed + 7919 * rank, drop_last=alone
+            train_shard,
+            task,
+            recipe.data.augment,
+            per_worker,
+            seed + 7919 * rank,
+            smallest=2 if alone else 1,
+            by_length=settings.group_by_length,
         ):
             loss = train_step(model, task, batch, optimizer, recipe)
             scheduler.step()

@@ -36,13 +36,20 @@ def test_fewer_frames_than_characters_and_empty_rows() -> None:
     assert float(loss) == 0
 
 
-def test_all_paths_loss_prefers_a_monotonic_alignment() -> None:
-    right = torch.full((1, 6, 3), -5.0)
-    for frame, character in enumerate((0, 0, 1, 1, 2, 2)):
-        right[0, frame, character] = 0.0
-    sizes = (torch.tensor([6]), torch.tensor([3]))
-    assert _alignment.all_paths_loss(right, *sizes) < _alignment.all_paths_loss(torch.zeros(1, 6, 3), *sizes)
-    assert _alignment.all_paths_loss(torch.zeros(1, 6, 3), *sizes) < _alignment.all_paths_loss(right.flip(2), *sizes)
+def test_all_paths_loss_and_its_gradient_are_those_of_every_path() -> None:
+    torch.manual_seed(0)
+    frames, characters = torch.tensor([9, 6]), torch.tensor([5, 3])
+    scores = (-3 * torch.rand(2, 9, 5)).requires_grad_()
+    expected = torch.zeros(())
+    for row, (f, t) in enumerate(zip(frames.tolist(), characters.tolist(), strict=True)):
+        every = [sum(scores[row, i, c] for i, c in enumerate(path)) for path in paths(f, t)]
+        expected = expected - torch.logsumexp(torch.stack(every), 0) / f / 2  # type: ignore[arg-type]
+    (known,) = torch.autograd.grad(expected, scores)
+    inside = torch.arange(5) < characters[:, None, None]
+    loss = _alignment.all_paths_loss(scores.masked_fill(~inside, _alignment.NEVER), frames, characters)
+    (found,) = torch.autograd.grad(loss, scores)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), abs=1e-5)
+    assert torch.allclose(found, known, atol=1e-5)
 
 
 def test_prior_is_that_of_scipy() -> None:

@@ -108,7 +108,8 @@ def test_rows_in_training_and_in_answering_do_not_depend_on_their_neighbours() -
 
 
 def test_it_learns_what_letters_sound_like_and_where_they_lie() -> None:
-    task, many = prepared(), rows(32)
+    task = prepared()
+    many = [{"text": row["text"], "audio": beep(f" {row['text']} ")} for row in rows(32)]  # silent at both ends
     net = network(task).train()
     batch = {name: torch.from_numpy(value) for name, value in task.encode(many).items()}
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
@@ -121,8 +122,8 @@ def test_it_learns_what_letters_sound_like_and_where_they_lie() -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
-    inner = [found[2 : int(size) - 2] for found, size in zip(outputs["durations"], batch["token_lengths"], strict=True)]
-    assert 6 <= float(torch.cat(inner).float().mean()) <= 10  # the true one is 8 frames
+    found = torch.cat([one[: int(n)] for one, n in zip(outputs["durations"], batch["token_lengths"], strict=True)])
+    assert float((found - 8).abs().float().mean()) < 5  # all last 8 frames; one for all but one would be 9 and more off
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
