@@ -199,13 +199,12 @@ class Batcher:
 
 
 def choose(waiting: Sequence[_Item], max_size: int, cost: Cost, limits: Limits) -> list[_Item]:
-    """Pick the oldest item and those that fit it: same parameters, nearest weights first, as long as each is worth it.
+    """Pick the oldest item and those that fit it, older ones first: same parameters, of weights that make it worth it.
 
     The number of items is a power of two: engines prepare something for each shape that they meet, and keep it.
     """
     first = waiting[0]
     fitting = [item for item in waiting if item.parameters == first.parameters]
-    fitting.sort(key=lambda item: (item is not first, abs(item.weight - first.weight)))
     batch: list[_Item] = []
     low = high = max(1, first.weight)
     for item in fitting[: 4 * max_size]:
