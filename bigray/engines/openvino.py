@@ -152,7 +152,60 @@ def _load(directory: Path, threads: int) -> Session:
         **read_hints(directory),
     }
     model = runtime.read_model(directory / GRAPH)
+    _look_up_first(model)
     return OpenVinoSession(model, runtime.compile_model(model, "CPU", settings))
+
+
+def _look_up_first(model: Any) -> None:
+    """Have rows of quantized tables (embeddings) looked up before they are made float32, not after.
+
+    The numbers are the same. The plugin (2026.4) would make the whole table float32 when it compiles the graph and keep it so:
+    47 MB instead of 12 for the words of a BERT of width 384.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Gather" or _constant(node.input_value(2)) != 0:
+            continue
+        table, rows = node.input_value(0), node.input_value(1)
+        shape, rank = table.get_partial_shape(), rows.get_partial_shape().rank
+        if (
+            table.get_node().get_type_name() != "Multiply"
+            or shape.is_dynamic
+            or rank.is_dynamic
+            or rank.get_length() == 0
+        ):
+            continue
+        found = _looked_up(table, rows, shape[0].get_length())
+        if found is not None:
+            found.set_friendly_name(node.get_friendly_name())
+            node.output(0).replace(found.output(0))
+    model.validate_nodes_and_infer_types()
+
+
+def _looked_up(table: Any, rows: Any, count: int) -> Any:
+    """Return a node for these rows of a constant table and of what it is computed from element by element, or None."""
+    from openvino import opset13 as ops
+
+    node = table.get_node()
+    kind = node.get_type_name()
+    if kind == "Constant":
+        shape = list(table.get_shape())
+        if len(shape) == 2 and shape[0] == count:
+            return ops.gather(table, rows, ops.constant(0, dtype=np.int64))
+        return node if len(shape) < 2 or shape[0] == 1 else None  # the same for all rows
+    if kind == "Convert":
+        inner = _looked_up(node.input_value(0), rows, count)
+        return None if inner is None else ops.convert(inner, node.get_element_type().to_string())
+    if kind in ("Multiply", "Subtract"):
+        pair = [_looked_up(value, rows, count) for value in node.input_values()]
+        if all(one is not None for one in pair):
+            return (ops.multiply if kind == "Multiply" else ops.subtract)(*pair)
+    return None
+
+
+def _constant(value: Any) -> Any:
+    """Return the number that a port holds, or None."""
+    node = value.get_node()
+    return node.get_data().item() if node.get_type_name() == "Constant" and node.get_data().size == 1 else None
 
 
 def _name(model: Any, program: Program) -> None:

@@ -23,7 +23,7 @@ from bigray.artifact import Artifact
 from bigray.errors import RecipeError
 from bigray.recipe import Name, Serve
 from bigray.schemas import Wire
-from bigray.serve import live, loopback, scaling
+from bigray.serve import lean, live, loopback, scaling
 from bigray.serve.batcher import Answers
 from bigray.serve.canary import Rows
 from bigray.serve.index import APPLICATION, Index
@@ -62,6 +62,7 @@ class Model:
     """One replica of one model."""
 
     def __init__(self, artifact: str, name: str, settings: dict[str, Any]) -> None:
+        lean.allow()
         loopback.keep()
         window = live.Window()
         meter = live.WatchedMeter(name, metrics, window)
@@ -149,5 +150,5 @@ def options(settings: Serve, latency: Mapping[str, Any]) -> dict[str, Any]:
         "health_check_timeout_s": 30,
         # a new version starts before the old one stops, so a model of one replica has no gap either
         "max_surge_percent": 100 if settings.max_replicas == 1 else 50,
-        "ray_actor_options": {"num_cpus": settings.cpus},
+        "ray_actor_options": {"num_cpus": settings.cpus, "runtime_env": lean.environment()},
     }

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -111,9 +112,11 @@ def test_index(http: httpx.Client) -> None:
     check_problem(response.status_code, response.headers, response.content, Case("", 405, "method_not_allowed"))
 
 
-def test_replicas_have_not_imported_torch(http: httpx.Client) -> None:
+def test_replicas_have_imported_neither_torch_nor_pandas(http: httpx.Client) -> None:
     for name in NAMES.values():
-        assert not process(http, name)["torch_imported"], name
+        told = process(http, name)
+        assert not told["torch_imported"], name
+        assert "/pandas/" not in Path(f"/proc/{told['pid']}/maps").read_text(), name
 
 
 def test_headers_that_steer_serve_are_taken_away(http: httpx.Client) -> None:
