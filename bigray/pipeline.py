@@ -359,10 +359,10 @@ def _manifest(this: Run, architecture: Any, engine: str) -> Manifest:
     )
 
 
-def _recover(task: Task, network: Any, teacher: Any, rows: Any, recipe: Recipe) -> None:
+def _recover(task: Task, network: Any, teacher: Any, rows: Any, recipe: Recipe, glance: Any) -> None:
     from bigray.train.recover import recover
 
-    recover(task, network, teacher, rows, recipe, epochs=recipe.compress.recover_epochs)
+    recover(task, network, teacher, rows, recipe, epochs=recipe.compress.recover_epochs, glance=glance)
 
 
 def _dense_done(this: Run) -> tuple[Artifact | None, list[dict[str, Any]]]:

@@ -72,15 +72,28 @@ class LayerCost(BaseModel):
     """Median time of the whole model on the same engine."""
 
 
+class Early(BaseModel):
+    """How far the primary metric had fallen in the middle of a candidate's training, on some validation rows; points."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    drop_points: float
+    low: float
+    """Lower end of the 95 % bootstrap interval."""
+    high: float
+
+
 class Trial(BaseModel):
-    """One candidate of the search, finished or failed."""
+    """One candidate of the search, finished or not."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     number: int
-    status: Literal["ok", "failed", "skipped"]
+    status: Literal["ok", "failed", "skipped", "stopped"]
+    """``skipped`` is not worth training, ``stopped`` was not worth going on with."""
     variant: Variant
     drop_points: float | None = None
     """How far the primary metric fell on the validation split, in points; negative when it rose."""
+    early: Early | None = None
+    """Where it was trained for long enough to be looked at meanwhile."""
     reason: str | None = None
     """Why it failed, or why it was not chosen."""
     seconds: float = 0.0

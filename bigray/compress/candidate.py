@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from bigray import measure
 from bigray.artifact import Artifact, write_atomically
-from bigray.compress.objective import Limits, hopeless, verdict
-from bigray.compress.plan import Plan, carry_out, method
+from bigray.compress.objective import Limits, hopeless, outrun, verdict
+from bigray.compress.plan import Plan, carry_out, complete, method
 from bigray.compress.weigh import peak_memory
 from bigray.engines.base import Session
 from bigray.evaluate import answers, drop, estimates
 from bigray.models.base import Architecture, build
 from bigray.predictor import Inference, Predictor, load_session, load_task
 from bigray.recipe import Recipe
-from bigray.results import Estimate, Latency, Trial, Variant, Verified
+from bigray.results import Early, Estimate, Latency, Trial, Variant, Verified
 from bigray.tasks.base import Batch, Row, Task
 
 if TYPE_CHECKING:
@@ -32,8 +32,13 @@ if TYPE_CHECKING:
 PROBE_S = 0.5
 """Time for measuring a candidate that is not trained yet."""
 
-Recover = Callable[[Task, Any, Any, Sequence[Row], Recipe], object]
-"""(task, pruned network, dense network, rows, recipe): trains the pruned network in place."""
+EVERY = 4
+"""In the middle of its training a candidate is scored on one of so many evaluation rows."""
+WORTH = 2.0
+"""And only if training took so many times what a first look at it took, export and conversion included, until there."""
+
+Recover = Callable[[Task, Any, Any, Sequence[Row], Recipe, Callable[[], None]], object]
+"""(task, pruned network, dense network, rows, recipe, glance): trains the pruned network in place; see `bigray.train.recover`."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class Workbench:
     network: nn.Module = field(init=False)
     """The dense network, never changed."""
     architecture: Architecture = field(init=False)
+    _glanced: list[Any] | None = field(init=False, default=None)
+    """The dense model's answers to the rows that `glance` looks at."""
 
     def __post_init__(self) -> None:
         artifact = Artifact.open(self.job.dense)
@@ -108,8 +115,10 @@ class Workbench:
     def _try(self, plan: Plan, directory: Path) -> Trial:
         job, recipe = self.job, self.job.recipe
         limits = Limits.of(recipe.compress, job.dense_metric)
+        network, early = copy.deepcopy(self.network), None
         if self._trains(plan):
             # what it will weigh and how fast it will be do not depend on training, which takes most of the time
+            begun = time.monotonic()
             with tempfile.TemporaryDirectory(dir=directory.parent) as untrained:
                 carry_out(
                     plan,
@@ -123,12 +132,14 @@ class Workbench:
                 session.close()
             if reason := hopeless(sketch, finished(job.directory)):
                 return Trial(number=0, status="skipped", variant=sketch, reason=f"not trained: it {reason}")
-        network = copy.deepcopy(self.network)
-
-        def recover(pruned: nn.Module) -> None:
-            job.recover(self.task, pruned, self.network, job.recovery, recipe)
-
-        carry_out(plan, self.task, network, job.calibration, directory, recover, job.recovery)
+            training = _Training(self, plan, sketch, time.monotonic() - begun)
+            try:
+                carry_out(plan, self.task, network, job.calibration, directory, training, job.recovery)
+            except Stopped as stopped:
+                return Trial(number=0, status="stopped", variant=sketch, early=training.early, reason=f"it {stopped}")
+            early = training.early
+        else:
+            carry_out(plan, self.task, network, job.calibration, directory, training=job.recovery)
         variant, session = self._measure(plan, directory)
         scores = self.task.score(answers(Predictor(self.task, session), job.evaluation), job.evaluation)
         session.close()
@@ -144,7 +155,26 @@ class Workbench:
             status="ok",
             variant=variant.model_copy(update={"metrics": estimated, "memory_bytes": memory}),
             drop_points=metric.drop(job.dense_metric, scores[metric.name]),
+            early=early,
         )
+
+    def glance(self, plan: Plan, network: nn.Module) -> Early:
+        """Score a network in the middle of its training as it would be if that ended here; it is not changed."""
+        rows = self.job.evaluation
+        if not any(self.task.drawn_together(row) for row in rows):  # of pairs, a part would not do
+            rows = rows[::EVERY]
+        if self._glanced is None:
+            self._glanced = answers(self.reference, rows)
+        with tempfile.TemporaryDirectory(dir=self.job.directory) as scratch:
+            keep = self.task.keep(self.network)
+            complete(plan, self.task, copy.deepcopy(network), keep, self.job.calibration, Path(scratch))
+            session = load_session(
+                self.task, self.architecture, plan.engine, Path(scratch), self.job.recipe.compress.threads
+            )
+            found = answers(Predictor(self.task, session), rows)
+            session.close()
+        value, low, high = drop(self.task, self._glanced, found, rows, self.job.recipe.seed)
+        return Early(drop_points=value, low=low, high=high)
 
     def _trains(self, plan: Plan) -> bool:
         return self.job.recipe.compress.recover_epochs > 0 and any(
@@ -166,6 +196,42 @@ class Workbench:
             size_bytes=measure.directory_bytes(directory),
         )
         return variant, session
+
+
+class Stopped(Exception):
+    """A candidate is not worth training any further; the message says why."""
+
+
+class _Training:
+    """Recovery of one candidate, looked at in the middle.
+
+    Args:
+        bench: Where it is worked on.
+        plan: What is done to it.
+        sketch: How fast and large it is.
+        look_s: Seconds that finding that out took.
+    """
+
+    def __init__(self, bench: Workbench, plan: Plan, sketch: Variant, look_s: float) -> None:
+        self._bench, self._plan, self._sketch, self._look_s = bench, plan, sketch, look_s
+        self.early: Early | None = None
+
+    def __call__(self, network: nn.Module) -> None:
+        """Train it in place.
+
+        Raises:
+            Stopped: Another candidate had clearly done better by then.
+        """
+        bench, job, begun = self._bench, self._bench.job, time.monotonic()
+
+        def glance() -> None:
+            if time.monotonic() - begun < WORTH * self._look_s:
+                return
+            self.early = bench.glance(self._plan, network)
+            if reason := outrun(self._sketch, self.early, finished(job.directory)):
+                raise Stopped(reason)
+
+        job.recover(bench.task, network, bench.network, job.recovery, job.recipe, glance)
 
 
 def finished(directory: Path) -> list[Trial]:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bigray.recipe import Compress
-from bigray.results import Trial, Variant, Verdict
+from bigray.results import Early, Trial, Variant, Verdict
 
 FASTER = 1.05
 """Least speed-up over the dense model: less cannot be told from what a busy machine does to two equal models."""
+LITTLE = 0.1
+"""Share of speed or size that is not worth being clearly worse for (epsilon-dominance: Laumanns et al. 2002)."""
 
 
 def front(trials: Sequence[Trial]) -> list[Trial]:
@@ -122,6 +124,25 @@ def hopeless(variant: Variant, trials: Sequence[Trial]) -> str | None:
         free = other.status == "ok" and other.drop_points is not None and other.drop_points <= 0.0
         if free and other.variant.speedup >= variant.speedup and other.variant.size_bytes <= variant.size_bytes:
             return f"is slower ({variant.speedup:.2f}x) and larger than one that lost nothing ({other.variant.label})"
+    return None
+
+
+def outrun(variant: Variant, early: Early, trials: Sequence[Trial]) -> str | None:
+    """Return why a candidate in the middle of its training will not reach the front, or None.
+
+    Another one, about as fast and as small, had clearly lost less after as much training: their intervals do not meet.
+    Candidates are compared at the same stage only, as in successive halving (Jamieson and Talwalkar 2016, AISTATS 51).
+    """
+    for other in trials:
+        if other.status != "ok" or other.early is None or other.early.high >= early.low:
+            continue
+        fast = other.variant.speedup >= variant.speedup * (1 - LITTLE)
+        small = other.variant.size_bytes <= variant.size_bytes * (1 + LITTLE)
+        if fast and small:
+            return (
+                f"had lost {early.drop_points:.2f} points in the middle of its training, where one about as fast and as "
+                f"small had lost {other.early.drop_points:.2f} ({other.variant.label})"
+            )
     return None
 
 

@@ -78,23 +78,35 @@ def carry_out(
     ``recover`` trains the pruned network before export; ``calibration`` are rows for methods that need some, and
     ``training`` for those that need all (by default the same).
     """
-    todo = [(method(one.method), method(one.method).Config.model_validate(one.knobs)) for one in plan.steps]
-    keep = task.keep(network)
     samples = Samples(task, calibration, training or calibration)
-    hurt = False
-    for kind, config in todo:
+    keep, hurt = task.keep(network), False
+    for kind, config in _todo(plan):
         if kind.stage != "graph":
             kind.prune(program(task, network), config, keep, samples)
             hurt = hurt or kind.needs_recovery
     if hurt and recover is not None:
         recover(network)
+    complete(plan, task, network, keep, calibration, directory)
+
+
+def complete(
+    plan: Plan, task: Task, network: nn.Module, keep: Sequence[str], calibration: Sequence[Row], directory: Path
+) -> None:
+    """Do what `carry_out` does after recovery: make the network final, export it, rewrite what was exported.
+
+    ``keep`` names the layers that the task wanted kept before anything was done.
+    """
     network.eval()
-    for kind, config in todo:
+    for kind, config in _todo(plan):
         if kind.stage != "graph":
             kind.finish(program(task, network), config, keep)
     plugins.load(ENGINES, plan.engine).ENGINE.export(program(task, network), directory)
-    for kind, config in todo:
+    for kind, config in _todo(plan):
         if kind.stage != "network":
             for folder in graph_folders(directory).values():
                 batches = ({name: task.encode([row])[name] for name in task.inputs} for row in calibration)
                 kind.rewrite(folder, plan.engine, config, batches, task)
+
+
+def _todo(plan: Plan) -> list[tuple[Method, Any]]:
+    return [(method(one.method), method(one.method).Config.model_validate(one.knobs)) for one in plan.steps]

@@ -68,11 +68,18 @@ class CandidateTrial(tune.Trainable):  # type: ignore[misc]
         costs = FAILED
         if trial.status != "failed":  # one that was not worth training still teaches what is slow
             costs = {
-                "drop_points": FAILED["drop_points"] if trial.drop_points is None else trial.drop_points,
+                "drop_points": _drop(trial),
                 "speedup": trial.variant.speedup,
                 "size_bytes": float(trial.variant.size_bytes),
             }
         return {**costs, "plan": plan.key, "done": True}
+
+
+def _drop(trial: Trial) -> float:
+    """Return the points lost in the end, else in the middle of training, else as many as if it had failed."""
+    if trial.drop_points is not None:
+        return trial.drop_points
+    return FAILED["drop_points"] if trial.early is None else trial.early.drop_points
 
 
 class _Follow:

@@ -114,7 +114,8 @@ class Aligner(nn.Module):
             value=_alignment.NEVER,
         )
         outside = mask[:, None, :, 0] == 0
-        return (likely + known).masked_fill(outside, _alignment.NEVER).clamp(min=_alignment.NEVER)
+        scores: torch.Tensor = (likely + known).masked_fill(outside, _alignment.NEVER).clamp(min=_alignment.NEVER)
+        return scores
 
 
 class FastSpeech(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from bigray.train.data import tensors
 
 LEARNING_RATE_SHARE = 0.5
 """Peak learning rate of recovery as a share of training's: the student starts close to a good place."""
+EARLY = 1 / 3
+"""Share of the steps after which somebody may look at the network, and stop."""
 
 
 def recover(
@@ -34,10 +36,12 @@ def recover(
     *,
     epochs: float,
     max_seconds: float | None = None,
+    glance: Callable[[], object] | None = None,
 ) -> int:
     """Train ``network`` in place on ``rows`` and return the number of steps done; ``epochs`` may be a fraction.
 
-    Same rows, recipe and seed give the same weights on one machine.
+    Same rows, recipe and seed give the same weights on one machine. ``glance`` is called once, after the share `EARLY` of
+    the steps, and changes nothing; what it raises ends the training.
     """
     size = recipe.train.batch_size
     steps = math.ceil(epochs * len(rows) / size)
@@ -79,5 +83,8 @@ def recover(
         optimizer.step()
         scheduler.step()
         _masks.advance(network, (step + 1) / steps)
+        if glance is not None and step + 1 == math.ceil(EARLY * steps) < steps:
+            with torch.random.fork_rng(devices=[]):  # what it draws is not missing here
+                glance()
     network.eval()
     return steps

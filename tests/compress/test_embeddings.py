@@ -78,8 +78,8 @@ def test_a_pruned_and_quantized_candidate_still_tells_people_apart(
     before = open_artifact(dense)
     metric = before.task.score(answers(before, validation), validation)["eer"]
 
-    def teach(task, network, teacher, rows, recipe):  # type: ignore[no-untyped-def]
-        return recover(task, network, teacher, rows, recipe, epochs=recipe.compress.recover_epochs)
+    def teach(task, network, teacher, rows, recipe, glance):  # type: ignore[no-untyped-def]
+        return recover(task, network, teacher, rows, recipe, epochs=recipe.compress.recover_epochs, glance=glance)
 
     job = Job(RECIPE, dense, tmp_path, validation, train[:16], train, metric, teach)
     steps = (

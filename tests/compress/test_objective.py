@@ -5,7 +5,7 @@ import pytest
 from bigray.compress import objective
 from bigray.compress.objective import Limits
 from bigray.recipe import Compress
-from bigray.results import Latency, Trial, Variant
+from bigray.results import Early, Latency, Trial, Variant
 
 ONE = Limits(1.0)
 
@@ -102,3 +102,27 @@ def test_training_is_saved_where_it_cannot_help():
     assert objective.hopeless(variant(2.0), [lossy]) is None
     assert objective.hopeless(variant(3.1), [lossless]) is None
     assert objective.hopeless(variant(2.0, size=40), [lossless]) is None
+
+
+def test_a_candidate_clearly_behind_one_as_fast_and_as_small_is_outrun():
+    def seen(number, early, speedup=4.0, size=100, status="ok"):
+        low, value, high = early
+        found = Early(drop_points=value, low=low, high=high)
+        return trial(number, 0.5, speedup, size, status=status).model_copy(update={"early": found})
+
+    behind = Early(drop_points=12.0, low=8.0, high=16.0)
+    ahead = (0.0, 2.0, 4.0)
+    reason = objective.outrun(variant(4.0), behind, [trial(0, 0.1, 9.0), seen(1, ahead)])
+    assert reason is not None
+    assert "12.00 points" in reason
+    assert "2.00" in reason
+    assert objective.outrun(variant(4.2, 95), behind, [seen(1, ahead)]), "a little faster and smaller is no excuse"
+    for spared in (
+        [],
+        [trial(0, 0.0, 9.0)],  # never seen at that stage
+        [seen(1, (0.0, 6.0, 9.0))],  # the intervals meet
+        [seen(1, ahead, speedup=3.5)],
+        [seen(1, ahead, size=120)],
+        [seen(1, ahead, status="stopped")],
+    ):
+        assert objective.outrun(variant(4.0), behind, spared) is None
