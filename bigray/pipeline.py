@@ -251,7 +251,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     for sentence in plans.left_out:
         this.listen({"stage": "search", "left_out": sentence})
     with this.stage("sensitivity"):
-        costs = search.sensitivities(job, plans)
+        costs = search.sensitivities(job, plans, lambda state: this.listen({"stage": "sensitivity", **state}))
     plans = plans.sparing(sensitivity.dearest(costs))
     results = results.model_copy(update={"sensitivity": costs})
     with this.stage("search"):

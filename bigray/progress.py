@@ -53,6 +53,8 @@ class Display:
             self._line(f"not searched: {event['left_out']}")
         elif "step" in event:
             self._training(event)
+        elif "cost" in event:
+            self._layer(event)
         elif "trial" in event and stage == "search":
             self._trial(event)
         elif "verdict" in event:
@@ -66,6 +68,14 @@ class Display:
             numbers = {k: v for k, v in entry.items() if k not in {"epoch", "rows", "learning_rate", "seconds"}}
             text = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
             self._line(f"epoch {entry['epoch'] + 1} of {event['epochs']}: {text} ({entry['seconds']:.0f} s)")
+
+    def _layer(self, event: Mapping[str, Any]) -> None:
+        self._move("sensitivity", event["done"], event["total"])
+        cost = event["cost"]
+        if cost is None:
+            return  # nothing can be taken from it
+        text = f"{cost['drop_points']:.2f} points for {cost['saved_ms'] / cost['whole_ms']:.0%} of the time"
+        self._line(f"layers {event['done']} of {event['total']}: {cost['layer']}: {text}")
 
     def _trial(self, event: Mapping[str, Any]) -> None:
         self._move("search", event["done"], event["total"])

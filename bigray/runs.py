@@ -118,6 +118,8 @@ class _Recorder:
             if (entry := event.get("entry")) and entry not in record.history:
                 record.history = [*record.history, dict(entry)]
                 return True
+        elif "cost" in event:
+            record.share = event["done"] / max(1, event["total"])
         elif "trial" in event and event["stage"] == "search":
             record.trials, record.share = event["done"], event["done"] / max(1, event["total"])
         return False

@@ -32,6 +32,8 @@ from bigray.recipe import Recipe
 from bigray.results import LayerCost, Trial, Verified
 from bigray.tasks.base import Row
 
+Listen = Callable[[dict[str, Any]], None]
+
 OBJECTIVES = {"drop_points": "min", "speedup": "max", "size_bytes": "min"}
 CORES_PER_TRIAL = 2
 """One for the candidate at work, one so that measuring finds a quiet core."""
@@ -83,21 +85,23 @@ def _drop(trial: Trial) -> float:
 
 
 class _Follow:
-    """Tells a listener of each outcome that appears on disk, once."""
+    """Calls a listener for each file that appears in a folder, once, with how many there are by then."""
 
-    def __init__(self, directory: Path, total: int, listen: Callable[[dict[str, Any]], None] | None) -> None:
-        self._directory, self._total, self._listen = directory, total, listen
+    def __init__(self, directory: Path, pattern: str, listen: Callable[[int, str], None]) -> None:
+        self._directory, self._pattern, self._listen = directory, pattern, listen
         self._seen: set[Path] = set()
 
     def __call__(self) -> None:
-        for path in sorted(set(self._directory.glob("*/trial.json")) - self._seen):
+        for path in sorted(set(self._directory.glob(self._pattern)) - self._seen):
             self._seen.add(path)
-            outcome = Trial.model_validate_json(path.read_text(encoding="utf-8"))
-            if self._listen is not None:
-                self._listen({"done": len(self._seen), "total": self._total, "trial": outcome})
+            self._listen(len(self._seen), path.read_text(encoding="utf-8"))
 
 
-def search(job: Job, space: Space, listen: Callable[[dict[str, Any]], None] | None = None) -> list[Trial]:
+def _silent(state: dict[str, Any]) -> None:
+    pass
+
+
+def search(job: Job, space: Space, listen: Listen = _silent) -> list[Trial]:
     """Run the recipe's number of trials on the running Ray cluster; return one outcome per different plan, in order.
 
     Raises:
@@ -116,8 +120,12 @@ def search(job: Job, space: Space, listen: Callable[[dict[str, Any]], None] | No
     return trials
 
 
-def _run(job: Job, space: Space, proposer: Proposer, listen: Callable[[dict[str, Any]], None] | None) -> None:
+def _run(job: Job, space: Space, proposer: Proposer, listen: Listen) -> None:
     settings = job.recipe.compress
+
+    def told(done: int, text: str) -> None:
+        listen({"done": done, "total": settings.trials, "trial": Trial.model_validate_json(text)})
+
     trainable = tune.with_parameters(CandidateTrial, job=job, space=space)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"CPU": 1}),
@@ -131,11 +139,11 @@ def _run(job: Job, space: Space, proposer: Proposer, listen: Callable[[dict[str,
         ),
         run_config=tune.RunConfig(name="ray_tune", storage_path=str(job.directory), verbose=0),
     )
-    with polling(_Follow(job.directory, settings.trials, listen)):
+    with polling(_Follow(job.directory, "*/trial.json", told)):
         tuner.fit()
 
 
-def sensitivities(job: Job, space: Space) -> list[LayerCost]:
+def sensitivities(job: Job, space: Space, listen: Listen = _silent) -> list[LayerCost]:
     """Measure what each group of layers costs, in parallel; kept beside the search, so that it is done once.
 
     Returns nothing where the space does not prune channels, or the recipe does without.
@@ -143,24 +151,32 @@ def sensitivities(job: Job, space: Space) -> list[LayerCost]:
     if "prune_structured" not in space.network or not job.recipe.compress.sensitivity_rows:
         return []
     engine = next(iter(space.graph))
-    kept = job.directory.parent / f"sensitivity-{sensitivity.key(job, engine)}.json"
-    if not kept.is_file():
-        remote = ray.remote(num_cpus=1, max_calls=1)
-        names = ray.get(remote(_groups).remote(job))
-        shares = [names[start :: _at_once(job)] for start in range(_at_once(job))]
-        parts = ray.get([remote(_probe).remote(job, engine, share, names) for share in shares if share])
-        found = {cost.layer: cost for part in parts for cost in part}
-        lines = [found[name].model_dump() for name in names if name in found]
-        write_atomically(kept, json.dumps(lines, indent=1))
-    return [LayerCost.model_validate(line) for line in json.loads(kept.read_text(encoding="utf-8"))]
+    folder = job.directory.parent / f"sensitivity-{sensitivity.key(job, engine)}"
+    remote = ray.remote(num_cpus=1, max_calls=1)
+    if not (folder / "layers.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "layers.json", json.dumps(ray.get(remote(_layers).remote(job))))
+    layers: list[str] = json.loads((folder / "layers.json").read_text(encoding="utf-8"))
+    paths = [sensitivity.outcome(folder, number) for number in range(len(layers))]
+    left = [layer for layer, path in zip(layers, paths, strict=True) if not path.is_file()]
+
+    def told(done: int, text: str) -> None:
+        listen({"done": done, "total": len(layers), "cost": json.loads(text)})
+
+    if left:
+        shares = [left[start :: _at_once(job)] for start in range(_at_once(job))]
+        with polling(_Follow(folder, sensitivity.outcome(folder, "*").name, told)):
+            ray.get([remote(_probe).remote(job, engine, share, layers, folder) for share in shares if share])
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return [LayerCost.model_validate(line) for line in found if line is not None]
 
 
-def _groups(job: Job) -> list[str]:
+def _layers(job: Job) -> list[str]:
     return sensitivity.layers(Workbench(job))
 
 
-def _probe(job: Job, engine: str, chosen: list[str], every: list[str]) -> list[LayerCost]:
-    return sensitivity.probe(Workbench(job), engine, chosen, every)
+def _probe(job: Job, engine: str, chosen: list[str], every: list[str], folder: Path) -> None:
+    sensitivity.probe(Workbench(job), engine, chosen, every, folder)
 
 
 def _at_once(job: Job) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bigray import measure
-from bigray.artifact import MANIFEST
+from bigray.artifact import MANIFEST, write_atomically
 from bigray.compress.base import ConversionError
 from bigray.compress.candidate import PROBE_S, Job, Workbench, usual_batch
 from bigray.compress.methods import prune_structured
@@ -37,34 +37,34 @@ def layers(bench: Workbench) -> list[str]:
     return prune_structured.groups(program(bench.task, network), bench.task.keep(network))
 
 
-def probe(bench: Workbench, engine: str, chosen: Sequence[str], every: Sequence[str]) -> list[LayerCost]:
-    """Measure the groups ``chosen`` of ``every``; a group that cannot be pruned by itself is left out."""
+def probe(bench: Workbench, engine: str, chosen: Sequence[str], every: Sequence[str], folder: Path) -> None:
+    """Measure the groups ``chosen`` of ``every``, and leave each outcome in ``folder`` as soon as it is known."""
     job, task = bench.job, bench.task
     rows = job.evaluation[: job.recipe.compress.sensitivity_rows]
-    found = []
     with tempfile.TemporaryDirectory() as scratch:
         whole = _export(bench, Plan(engine=engine), Path(scratch) / "whole")
         base = task.score(answers(Predictor(task, whole), rows), rows)[task.primary.name]
         for number, layer in enumerate(chosen):
             others = ",".join(other for other in every if other != layer)
             plan = Plan(engine=engine, steps=(step("prune_structured", {"ratio": SHARE, "skip": others}),))
+            cost: LayerCost | None = None
             try:
                 narrow = _export(bench, plan, Path(scratch) / str(number))
             except ConversionError:  # too narrow already
-                continue
-            value = task.score(answers(Predictor(task, narrow), rows), rows)[task.primary.name]
-            before_ms, after_ms = _times(bench, whole, narrow)
-            narrow.close()
-            found.append(
-                LayerCost(
-                    layer=layer,
-                    drop_points=task.primary.drop(base, value),
-                    saved_ms=before_ms - after_ms,
-                    whole_ms=before_ms,
-                )
-            )
+                pass
+            else:
+                value = task.score(answers(Predictor(task, narrow), rows), rows)[task.primary.name]
+                before_ms, after_ms = _times(bench, whole, narrow)
+                narrow.close()
+                lost = task.primary.drop(base, value)
+                cost = LayerCost(layer=layer, drop_points=lost, saved_ms=before_ms - after_ms, whole_ms=before_ms)
+            write_atomically(outcome(folder, every.index(layer)), cost.model_dump_json() if cost else "null")
         whole.close()
-    return found
+
+
+def outcome(folder: Path, number: int | str) -> Path:
+    """Return where `probe` leaves the outcome of a group: a `LayerCost`, or null where it cannot be pruned by itself."""
+    return folder / f"group-{number}.json"
 
 
 def dearest(costs: Sequence[LayerCost]) -> list[str]:

@@ -11,13 +11,14 @@ import torch
 
 from bigray import artifact, plugins
 from bigray import recipe as recipes
-from bigray.compress import candidate, objective
+from bigray.compress import candidate, objective, search
 from bigray.compress import plan as plans
+from bigray.compress import space as spaces
 from bigray.compress.candidate import Job, Workbench
 from bigray.engines import torch_eager as eager
 from bigray.models.base import build
 from bigray.predictor import open_artifact, program
-from bigray.recipe import Data, Model, Recipe
+from bigray.recipe import Compress, Data, Model, Recipe
 from bigray.tasks.base import Row
 from bigray.train.recover import EARLY, recover
 
@@ -131,3 +132,24 @@ def test_a_glance_comes_once_and_changes_nothing(dense: Path) -> None:
 
     with pytest.raises(candidate.Stopped, match="enough"):
         trained(enough)
+
+
+@pytest.mark.cluster
+def test_what_layers_cost_is_told_meanwhile_and_goes_on_where_it_was(
+    ray_cluster: None, dense: Path, tmp_path: Path
+) -> None:
+    work = job(dense, tmp_path / "search", lambda *_: None)
+    task = Workbench(work).task
+    space = spaces.build(Compress(methods=["prune_structured"], engines=["openvino"]), task)
+    told: list[dict[str, Any]] = []
+    costs = search.sensitivities(work, space, told.append)
+    assert costs
+    assert [event["done"] for event in told] == list(range(1, told[0]["total"] + 1))
+    assert [event["cost"]["layer"] for event in told if event["cost"]] == [cost.layer for cost in costs]
+    paths = sorted(tmp_path.glob("sensitivity-*/group-*.json"))
+    assert len(paths) == len(told)
+    paths[0].unlink()
+    before = {path: path.stat().st_mtime_ns for path in paths[1:]}
+    again = search.sensitivities(work, space)
+    assert [cost.layer for cost in again] == [cost.layer for cost in costs]
+    assert {path: path.stat().st_mtime_ns for path in paths[1:]} == before
