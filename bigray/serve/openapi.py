@@ -24,11 +24,11 @@ _ERRORS = {
 }
 
 
-def document(about: About, dialects: Iterable[Dialect], base: str) -> dict[str, Any]:
-    """Return the document of a model that stands at the address ``base``."""
+def document(about: About, dialects: Iterable[Dialect], base: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document of a model that stands at the address ``base``; ``own`` are paths of no dialect."""
     paths: dict[str, Any] = {}
-    for dialect in dialects:
-        for path, operations in dialect.describe(about).items():
+    for described in (*(dialect.describe(about) for dialect in dialects), own):
+        for path, operations in described.items():
             paths[f"{base}{path}"] = operations
     paths[f"{base}/healthz"] = {"get": operation("Whether the model infers", {"type": "object"})}
     schemas: dict[str, Any] = {}

@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bigray.errors import InvalidInput, MethodNotAllowed, NotFound, ServiceError
 from bigray.schemas import Finite, RecognitionParameters, Wire
-from bigray.serve import limits
+from bigray.serve import limits, openapi
 
 PATH = "/people"
 PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -196,6 +196,29 @@ class People:
 def belongs(path: str) -> bool:
     """Say whether a path below a model's own is one of these."""
     return path == PATH or path.startswith(f"{PATH}/")
+
+
+def described() -> dict[str, Any]:
+    """Return these paths for the OpenAPI page of a model."""
+    form = {"type": "string", "pattern": f"^{PERSON.pattern}$"}
+    person = {"name": "person", "in": "path", "required": True, "schema": form}
+    body = {"application/json": {"schema": _Body.model_json_schema()}}
+    operations = {
+        "get": openapi.operation("Who is enrolled", _said("people", {"type": "array", "items": {"type": "string"}})),
+        "put": openapi.operation(
+            "Enrol someone, in place of what was there", _said("enrolled", {"type": "string"}), body
+        ),
+        "delete": openapi.operation("Remove someone", _said("removed", {"type": "string"})),
+    }
+    for operation in operations.values():
+        operation["responses"]["403"] = {"description": "Key without the scope admin"}
+    for method in ("put", "delete"):
+        operations[method]["parameters"] = [person]
+    return {PATH: {"get": operations.pop("get")}, f"{PATH}/{{person}}": operations}
+
+
+def _said(field: str, value: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {field: value}, "required": [field], "additionalProperties": False}
 
 
 def _checked(name: str) -> str:

@@ -53,7 +53,7 @@ from bigray.serve.canary import Split
 from bigray.serve.deadline import seconds_left
 from bigray.serve.dialects.base import About, Call, Dialect, Question
 from bigray.serve.observe import Meter, NoMeter
-from bigray.serve.people import People, belongs
+from bigray.serve.people import People, belongs, described
 from bigray.serve.problems import problem_response, request_id
 from bigray.serve.versions import version_id
 
@@ -217,7 +217,8 @@ class Replica:
         if path == "/openapi.json":
             if not reading:
                 raise MethodNotAllowed("Use GET.")
-            return JSONResponse(openapi.document(self.about, doors.dialects(), f"{doors.PREFIX}{self.name}"))
+            own = described() if self.people is not None else {}
+            return JSONResponse(openapi.document(self.about, doors.dialects(), f"{doors.PREFIX}{self.name}", own))
         if self.people is not None and belongs(path):
             return await self._enrolled(request, path, self.people)
         methods = dialect.methods(path, self.about) if dialect is not None else ()

@@ -32,6 +32,8 @@ def test_references_and_paths(name: str, replicas: dict[str, Replica]) -> None:
     for reference in set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(document))):
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"], reference
     assert ("/models/speech/v1/audio/transcriptions" in document["paths"]) == (name == "speech")
+    people = document["paths"].get(f"/models/{name}/people/{{person}}", {})
+    assert set(people) == ({"put", "delete"} if name in ("voices", "faces") else set())
 
     async def run() -> None:
         async with client(replicas[name]) as http:
