@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 QUIET_STAGES = {"cluster", "read rows", "artifact", "data"}
 """Stages too short for a line of their own when they end."""
+SILENT_S = 30.0
+"""Where there is no terminal for a bar, a line tells how far things are after this many seconds without any."""
 
 
 class Display:
@@ -31,6 +33,7 @@ class Display:
             disable=not self._console.is_terminal,
         )
         self._bar: Any = None
+        self._spoke = self._started
 
     def __enter__(self) -> Display:
         self._bars.start()
@@ -90,6 +93,9 @@ class Display:
         if self._bar is None:
             self._bar = self._bars.add_task(name, total=total)
         self._bars.update(self._bar, completed=done, total=total, description=name)
+        if not self._console.is_terminal and time.monotonic() - self._spoke >= SILENT_S:
+            left_s = next(task.time_remaining for task in self._bars.tasks if task.id == self._bar)
+            self._line(f"{name} {done} of {total}" + (f", about {left_s / 60:.0f} min left" if left_s else ""))
 
     def _drop_bar(self) -> None:
         if self._bar is not None:
@@ -97,4 +103,5 @@ class Display:
             self._bar = None
 
     def _line(self, text: str) -> None:
+        self._spoke = time.monotonic()
         self._console.print(f"[{time.monotonic() - self._started:6.1f} s] {text}", markup=False)
