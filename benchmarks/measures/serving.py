@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def program(module: str, path: str, *arguments: str | Path) -> Iterator[str]:
     """Run ``python -m module PORT arguments``; yield the address of ``path`` on it once it answers a text."""
     port = free_port()
     words = [sys.executable, "-m", module, str(port), *map(str, arguments)]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         url = f"http://127.0.0.1:{port}{path}"
         _wait(url, process)
@@ -86,6 +87,8 @@ def program(module: str, path: str, *arguments: str | Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        with suppress(ProcessLookupError):  # LitServe leaves processes behind, busy ones, that would spoil what comes next
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager
