@@ -87,7 +87,9 @@ def program(module: str, path: str, *arguments: str | Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        with suppress(ProcessLookupError):  # LitServe leaves processes behind, busy ones, that would spoil what comes next
+        with suppress(
+            ProcessLookupError
+        ):  # LitServe leaves processes behind, busy ones, that would spoil what comes next
             os.killpg(process.pid, signal.SIGKILL)
 
 

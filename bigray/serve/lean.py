@@ -1,8 +1,9 @@
-"""Keeps pandas out of a replica's memory, where it would be 70 MB beside a model of 30.
+"""Keeps pandas and pyarrow out of a replica's memory, where they would be 90 MB beside a model of 30.
 
-Ray Serve imports pandas wherever it is installed (``ray/serve/_private/utils.py``, 2.60), for data frames that callers may
-send over a handle, and does without where it is not. A replica answers HTTP and never sees one. So its process says, before
-Serve is imported, that there is none, and takes that back afterwards: what a model itself imports later is found.
+Ray imports them wherever they are installed, for tables that callers may send over a handle, and does without where they
+are not (2.60: ``ray/serve/_private/utils.py``, ``ray/_private/arrow_serialization.py``). A replica answers HTTP and never
+sees a table. So its process says, before Serve is imported, that there are none, and takes that back afterwards: what a
+model itself imports later is found.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import ray
 
-HEAVY = "pandas"
+HEAVY = ("pandas", "pyarrow")
 
 
 def environment() -> dict[str, Any]:
@@ -31,11 +32,13 @@ def environment() -> dict[str, Any]:
 
 
 def leave_out() -> None:
-    """Have imports of pandas fail in this process, if nothing imported it before."""
-    sys.modules.setdefault(HEAVY, None)  # type: ignore[arg-type]  # the documented way to refuse an import
+    """Have imports of them fail in this process, if nothing imported them before."""
+    for name in HEAVY:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # the documented way to refuse an import
 
 
 def allow() -> None:
     """Have them succeed again, once Serve is imported."""
-    if sys.modules.get(HEAVY, HEAVY) is None:
-        del sys.modules[HEAVY]
+    for name in HEAVY:
+        if sys.modules.get(name, name) is None:
+            del sys.modules[name]

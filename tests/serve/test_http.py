@@ -112,11 +112,13 @@ def test_index(http: httpx.Client) -> None:
     check_problem(response.status_code, response.headers, response.content, Case("", 405, "method_not_allowed"))
 
 
-def test_replicas_have_imported_neither_torch_nor_pandas(http: httpx.Client) -> None:
+def test_replicas_have_imported_neither_torch_nor_pandas_nor_pyarrow(http: httpx.Client) -> None:
     for name in NAMES.values():
         told = process(http, name)
         assert not told["torch_imported"], name
-        assert "/pandas/" not in Path(f"/proc/{told['pid']}/maps").read_text(), name
+        mapped = Path(f"/proc/{told['pid']}/maps").read_text()
+        assert "/pandas/" not in mapped, name
+        assert "/pyarrow/" not in mapped, name
 
 
 def test_headers_that_steer_serve_are_taken_away(http: httpx.Client) -> None:

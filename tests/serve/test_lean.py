@@ -16,13 +16,15 @@ from bigray.serve import lean
 lean.leave_out()
 from ray import serve
 assert sys.modules["pandas"] is None
+assert sys.modules["pyarrow"] is None
 lean.allow()
 import pandas
+import pyarrow
 print(pandas.DataFrame({"a": [1]}).shape)
 """
 
 
-def test_serve_does_without_pandas_and_later_imports_find_it() -> None:
+def test_serve_does_without_tables_and_later_imports_find_it() -> None:
     done = subprocess.run([sys.executable, "-c", SERVE_WITHOUT_PANDAS], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "(1, 1)", done.stderr
 
