@@ -202,7 +202,8 @@ def choose(waiting: Sequence[_Item], max_size: int, cost: Cost, limits: Limits) 
     """Pick the oldest item and those that fit it, older ones first: same parameters, of weights that make it worth it.
 
     It looks at the older half of what waits with the same parameters, at least ``max_size`` of them: of more it would pad
-    less, but those that do not fit would be overtaken more often, and the slowest answers come later. The number of items is a power of two: engines prepare something for each shape that they meet, and keep it.
+    less, but those that do not fit would be overtaken more often, and the slowest answers come later. The number of items
+    is a power of two: engines prepare something for each shape that they meet, and keep it.
     """
     first = waiting[0]
     fitting = [item for item in waiting if item.parameters == first.parameters]
