@@ -62,8 +62,8 @@ class Model:
     """One replica of one model."""
 
     def __init__(self, artifact: str, name: str, settings: dict[str, Any]) -> None:
-        lean.allow()
         loopback.keep()
+        lean.allow()
         window = live.Window()
         meter = live.WatchedMeter(name, metrics, window)
         self._replica = Replica.open(artifact, name, Serve.model_validate(settings), meter)
