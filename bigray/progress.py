@@ -95,7 +95,9 @@ class Display:
         self._bars.update(self._bar, completed=done, total=total, description=name)
         if not self._console.is_terminal and time.monotonic() - self._spoke >= SILENT_S:
             left_s = next(task.time_remaining for task in self._bars.tasks if task.id == self._bar)
-            self._line(f"{name} {done} of {total}" + (f", about {left_s / 60:.0f} min left" if left_s else ""))
+            self._line(
+                f"{name} {done} of {total}" + (f", about {max(1, round(left_s / 60))} min left" if left_s else "")
+            )
 
     def _drop_bar(self) -> None:
         if self._bar is not None:
