@@ -15,12 +15,13 @@ MEASURES = (
     "compress_sst2",
     "compress_cifar10",
     "compress_bccd",
+    "compress_fsdd",
     "traps",
     "killed",
     "workers",
     "hypervolume",
 )
-NEED_DATA = {"compress_sst2", "compress_cifar10", "compress_bccd"}
+NEED_DATA = {"compress_sst2", "compress_cifar10", "compress_bccd", "compress_fsdd"}
 
 if __name__ == "__main__":
     raise SystemExit(main("compression", MEASURES, NEED_DATA))

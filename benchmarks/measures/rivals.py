@@ -2,13 +2,14 @@
 
 Each rival is one recipe of its own documentation, called directly and not through bigray: ONNX Runtime's dynamic and
 static 8 bits, NNCF's default post-training quantization (with and without its preset for transformers), torchao's 8
-bits under torch.compile. A rival counts when it keeps the same budget on the same unseen rows.
+bits under torch.compile, Olive's fusions for transformers with its dynamic 8 bits. A rival counts when it keeps the same budget on the same unseen rows.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -147,6 +148,7 @@ def rivals(pair: Pair, work: Path) -> list[Rival]:
         "NNCF default": lambda p, w: _nncf(p, w, None),
         "NNCF for transformers": lambda p, w: _nncf(p, w, "transformer"),
         "torchao and torch.compile": _torchao,
+        "Olive": _olive,
     }
     found = []
     for name, make in makers.items():
@@ -269,6 +271,28 @@ def _torchao(pair: Pair, work: Path) -> Rival:
     session.run(pair.batch(1))
     weights = sum(value.numel() * value.element_size() for value in network.state_dict().values())
     return Rival("torchao and torch.compile", session, weights)
+
+
+def _olive(pair: Pair, work: Path) -> Rival:
+    os.environ["OLIVE_DISABLE_TELEMETRY"] = "1"
+    import olive
+
+    folder = _copy(work / "onnx", work / "olive")
+    with tempfile.TemporaryDirectory() as scratch:
+        olive.run(
+            {
+                "input_model": {"type": "ONNXModel", "model_path": str(folder / "model.onnx")},
+                "passes": {
+                    "fuse": {"type": "OrtTransformersOptimization", "model_type": "bert"},
+                    "quantize": {"type": "OnnxDynamicQuantization"},
+                },
+                "output_dir": f"{scratch}/out",
+                "cache_dir": f"{scratch}/cache",
+                "log_severity_level": 3,
+            }
+        )
+        shutil.copy(f"{scratch}/out/model.onnx", folder / "model.onnx")
+    return _loaded("Olive", pair, "onnxruntime", folder)
 
 
 def _inputs(pair: Pair, row: Row, names: Sequence[str]) -> dict[str, np.ndarray]:
