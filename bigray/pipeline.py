@@ -259,8 +259,10 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     verdict: Verdict | None = None
     winner: Trial | None = None
     with this.stage("verify"):
-        refused: dict[int, str] = {}
-        for trial in objective.ranked(trials, limits)[:VERIFY_ATTEMPTS]:
+        ranking = objective.ranked(trials, limits)
+        raced = search.last_race(recipe, dense.directory, folder, ranking, validation)
+        refused = {number: f"side by side with the fastest it was {speed:.2f}x" for number, speed in raced.items()}
+        for trial in objective.placed(ranking, raced)[:VERIFY_ATTEMPTS]:
             plan = Plan(engine=trial.variant.engine, steps=trial.variant.steps)
             judged = search.verify(recipe, dense.directory, folder / plan.key, plan, test)
             verdict = judged.verdict
@@ -268,6 +270,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
             results = results.model_copy(update={"dense": judged.dense})
             if verdict.qualified:
                 winner = trial
+                refused.pop(trial.number, None)
                 break
             refused[trial.number] = f"when verified it {verdict.reason}"
         if winner is None and settings.force and (winner := objective.nearest(trials, limits)) is not None:

@@ -182,4 +182,6 @@ class Results(BaseModel):
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str) and "," in value:  # names of layers
+        return f"{value.count(',') + 1} layers"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

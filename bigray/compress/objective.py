@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bigray.recipe import Compress
@@ -12,6 +12,8 @@ FASTER = 1.05
 """Least speed-up over the dense model: less cannot be told from what a busy machine does to two equal models."""
 LITTLE = 0.1
 """Share of speed or size that is not worth being clearly worse for (epsilon-dominance: Laumanns et al. 2002)."""
+NEAR, FINALISTS = 0.8, 4
+"""Of a last race: share of the best speed-up that lets a candidate take part, and how many take part at most."""
 
 
 def front(trials: Sequence[Trial]) -> list[Trial]:
@@ -58,6 +60,21 @@ def ranked(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
     """Return the trials that keep the limits, fastest first; the smaller one wins a tie."""
     fit = [trial for trial in trials if objection(trial, limits) is None]
     return sorted(fit, key=lambda trial: (-round(trial.variant.speedup, 2), trial.variant.size_bytes, trial.number))
+
+
+def finalists(ranking: Sequence[Trial]) -> list[Trial]:
+    """Return the first of `ranked` trials that might be the fastest, going by times that were taken at different times."""
+    return [trial for trial in ranking if trial.variant.speedup >= NEAR * ranking[0].variant.speedup][:FINALISTS]
+
+
+def placed(ranking: Sequence[Trial], speedups: Mapping[int, float]) -> list[Trial]:
+    """Return `ranked` trials anew: first those of a last race (trial -> speed-up), fastest first, then the others.
+
+    A tenth of the dense model's speed is no difference: the smaller one wins.
+    """
+    raced = [trial for trial in ranking if trial.number in speedups]
+    raced.sort(key=lambda trial: (-round(speedups[trial.number], 1), trial.variant.size_bytes, trial.number))
+    return [*raced, *(trial for trial in ranking if trial.number not in speedups)]
 
 
 def objection(trial: Trial, limits: Limits) -> str | None:

@@ -20,7 +20,7 @@ import ray
 from ray import tune
 
 from bigray.artifact import write_atomically
-from bigray.compress import candidate, objective, sensitivity
+from bigray.compress import candidate, objective, runoff, sensitivity
 from bigray.compress.candidate import Job, Workbench, finished
 from bigray.compress.objective import Limits
 from bigray.compress.plan import Plan
@@ -197,6 +197,27 @@ def verify(recipe: Recipe, dense: Path, folder: Path, plan: Plan, rows: Sequence
     outcome: Verified = ray.get(judge.remote(recipe, dense, folder / "model", plan, ray.put(list(rows))))
     write_atomically(kept, outcome.model_dump_json(indent=2))
     return outcome
+
+
+def last_race(
+    recipe: Recipe, dense: Path, folder: Path, ranking: Sequence[Trial], rows: Sequence[Row]
+) -> dict[int, float]:
+    """Return trial -> speed-up of those that might be the fastest, side by side; empty where none has a rival.
+
+    As `verify`: in a fresh process, and kept in the search's folder.
+    """
+    few = objective.finalists(ranking)
+    if len(few) < 2:
+        return {}
+    keys = {trial.number: Plan(engine=trial.variant.engine, steps=trial.variant.steps).key for trial in few}
+    kept = folder / f"race-{hashlib.sha256(' '.join(sorted(keys.values())).encode()).hexdigest()[:10]}.json"
+    if not kept.is_file():
+        models = {trial.number: (trial.variant.engine, folder / keys[trial.number] / "model") for trial in few}
+        runner = ray.remote(num_cpus=1, max_calls=1, max_retries=0)(runoff.race)
+        found = ray.get(runner.remote(recipe, dense, models, ray.put(list(rows))))
+        write_atomically(kept, json.dumps({keys[number]: speedup for number, speedup in found.items()}))
+    speedups = json.loads(kept.read_text(encoding="utf-8"))
+    return {number: speedups[key] for number, key in keys.items()}
 
 
 def _cores() -> int:

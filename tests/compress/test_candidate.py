@@ -11,13 +11,13 @@ import torch
 
 from bigray import artifact, plugins
 from bigray import recipe as recipes
-from bigray.compress import candidate, objective, search
+from bigray.compress import candidate, objective, runoff, search
 from bigray.compress import plan as plans
 from bigray.compress import space as spaces
 from bigray.compress.candidate import Job, Workbench
 from bigray.engines import torch_eager as eager
 from bigray.models.base import build
-from bigray.predictor import open_artifact, program
+from bigray.predictor import load_task, open_artifact, program
 from bigray.recipe import Compress, Data, Model, Recipe
 from bigray.tasks.base import Row
 from bigray.train.recover import EARLY, recover
@@ -64,6 +64,18 @@ def plan(importance: str) -> plans.Plan:
 def job(dense: Path, folder: Path, teach: Callable[..., Any]) -> Job:
     assert open_artifact(dense).predict(ROWS[:3])[1][0].label == "b"
     return Job(RECIPE, dense, folder, ROWS, ROWS[:16], ROWS, 1.0, teach)
+
+
+def test_the_fastest_run_side_by_side(dense: Path, tmp_path: Path) -> None:
+    opened = artifact.Artifact.open(dense)
+    task = load_task(opened.manifest.task, opened.task_dir)
+    network = build(opened.manifest.architecture, pretrained=False)
+    plugins.load("bigray.engines", "onnxruntime").ENGINE.export(program(task, network), tmp_path)
+    models = {3: ("torch_eager", opened.model_dir), 7: ("onnxruntime", tmp_path)}
+    found = runoff.race(RECIPE, dense, models, ROWS)
+    assert list(found) == [3, 7]
+    assert 0.5 < found[3] < 2  # the dense model itself
+    assert found[7] > 0
 
 
 def test_one_clearly_behind_in_the_middle_of_its_training_is_stopped(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bigray.artifact import Step
 from bigray.compress import objective
 from bigray.compress.objective import Limits
 from bigray.recipe import Compress
@@ -29,6 +30,12 @@ def test_a_model_that_is_not_faster_never_wins():
     assert objective.ranked([trial(0, 0.0, 1.0), trial(1, -5.0, 0.99)], ONE) == []
 
 
+def test_a_label_is_short():
+    steps = (Step(method="prune_structured", version=1, knobs={"ratio": 0.30001, "skip": "a.b,a.c,a.d"}),)
+    label = Variant(engine="openvino", steps=steps).label
+    assert label == "openvino: prune_structured(ratio=0.3, skip=3 layers)"
+
+
 def test_failed_trials_never_win_even_with_good_numbers():
     assert objective.ranked([trial(0, 0.0, 9.0, status="failed")], ONE) == []
 
@@ -36,6 +43,23 @@ def test_failed_trials_never_win_even_with_good_numbers():
 def test_smaller_wins_a_tie_in_speed():
     trials = [trial(0, 0.0, 5.001, size=200), trial(1, 0.0, 5.0, size=100)]
     assert objective.ranked(trials, ONE)[0].number == 1
+
+
+def test_those_that_might_be_the_fastest_race_and_the_others_follow():
+    trials = [
+        trial(0, 0.0, 5.0),
+        trial(1, 0.0, 4.9),
+        trial(2, 0.0, 4.1, size=50),
+        trial(3, 0.0, 3.9),
+        trial(4, 0.0, 2.0),
+    ]
+    ranking = objective.ranked(trials, ONE)
+    assert [one.number for one in objective.finalists(ranking)] == [0, 1, 2]
+    placed = objective.placed(ranking, {0: 4.41, 1: 4.62, 2: 4.64})
+    assert [one.number for one in placed] == [2, 1, 0, 3, 4]  # 2 is as fast as 1, and smaller
+    assert objective.placed(ranking, {}) == ranking
+    assert objective.finalists([]) == []
+    assert len(objective.finalists([trial(number, 0.0, 5.0) for number in range(9)])) == objective.FINALISTS
 
 
 def test_front_keeps_what_nothing_beats():

@@ -8,6 +8,7 @@ import pytest
 from bigray import front, pipeline, runs
 from bigray import recipe as recipes
 from bigray.artifact import Artifact
+from bigray.compress import objective
 from bigray.compress.objective import Limits
 from bigray.errors import NothingQualified
 from bigray.predictor import open_artifact
@@ -95,12 +96,18 @@ def test_every_trial_is_a_row_with_its_outcome(finished):
 
 def test_running_again_trains_and_searches_nothing_anew(finished, recipe_file):
     results, _ = finished
-    kept = sorted((recipe_file.parent / "runs" / "tiny").glob("search-*/*/trial.json"))
+    folder = recipe_file.parent / "runs" / "tiny"
+    races = {path: path.read_bytes() for path in folder.glob("search-*/race-*.json")}
+    kept = sorted(folder.glob("search-*/*/trial.json"))
     before = [json.loads(path.read_text())["seconds"] for path in kept]
     again = pipeline.run(recipes.read(recipe_file, ["compress.trials=3"]))
     assert again.history == results.history
     assert [json.loads(path.read_text())["seconds"] for path in kept] == before
     assert len(again.trials) == len(results.trials)
+    assert {path: path.read_bytes() for path in folder.glob("search-*/race-*.json")} == races
+    assert [trial.reason for trial in again.trials] == [trial.reason for trial in results.trials]
+    places = len(objective.finalists(objective.ranked(results.trials, Limits(3.0))))
+    assert len(races) == (places > 1)
 
 
 def test_another_budget_costs_one_verification_and_force_hands_out_what_fails(finished, recipe_file):
