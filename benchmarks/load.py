@@ -20,37 +20,104 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlsplit
 
-import aiohttp
+import httptools
 
 LOST = 0
 """Stands where a status would: the connection was refused or lost, or no answer came in time."""
 TIMEOUT_S = 30.0
 
 
+class Connection(asyncio.Protocol):
+    """One connection that is kept; a request at a time. A client of more comfort would take the cores that are measured."""
+
+    def __init__(self) -> None:
+        self._answer: asyncio.Future[tuple[int, bool]] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._told = False
+
+    async def ask(self, request: bytes) -> tuple[int, bool]:
+        """Send a request; return the status, and whether Retry-After came.
+
+        Raises:
+            ConnectionError: The connection was lost before the answer was whole.
+        """
+        if self._transport is None:
+            raise ConnectionResetError
+        self._answer = asyncio.get_running_loop().create_future()
+        self._parser, self._told = httptools.HttpResponseParser(self), False
+        self._transport.write(request)
+        try:
+            return await self._answer
+        except asyncio.CancelledError:  # too late: the answer to this must not be taken for the next one's
+            self._transport.abort()
+            raise
+
+    @property
+    def open(self) -> bool:
+        """Whether another request can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note where to write."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on."""
+        self._parser.feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Look out for Retry-After."""
+        self._told = self._told or name.lower() == b"retry-after"
+
+    def on_message_complete(self) -> None:
+        """Hand over the answer."""
+        if not self._parser.should_keep_alive() and self._transport is not None:
+            self._transport.close()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result((self._parser.get_status_code(), self._told))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Fail the request that waits."""
+        self._transport = None
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionResetError())
+
+
 class Load:
     """Sends requests and notes what became of them."""
 
-    def __init__(self, url: str, bodies: list[bytes], session: aiohttp.ClientSession) -> None:
-        self._url = url
-        self._bodies: Iterator[bytes] = itertools.cycle(bodies)
-        self._session = session
+    def __init__(self, url: str, bodies: list[bytes]) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = str(parts.hostname), parts.port or 80
+        head = f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        whole = [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
+        self._requests: Iterator[bytes] = itertools.cycle(whole)
+        self._idle: list[Connection] = []
         self.seen: list[tuple[float, int, float, bool]] = []
         """Of each request: when it ended, its status, seconds from its begin, whether Retry-After came."""
 
     async def send(self) -> None:
         """Send one request and read its answer."""
-        began = time.perf_counter()
-        headers = {"content-type": "application/json"}
+        began, request = time.perf_counter(), next(self._requests)
         try:
-            async with self._session.post(self._url, data=next(self._bodies), headers=headers) as response:
-                await response.read()
-                status, told = response.status, "retry-after" in response.headers
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            async with asyncio.timeout(TIMEOUT_S):
+                connection = await self._connection()
+                status, told = await connection.ask(request)
+            self._idle.append(connection)
+        except (OSError, httptools.HttpParserError):
             status, told = LOST, False
         ended = time.perf_counter()
         self.seen.append((ended, status, ended - began, told))
+
+    async def _connection(self) -> Connection:
+        while self._idle:
+            if (kept := self._idle.pop()).open:
+                return kept
+        _, made = await asyncio.get_running_loop().create_connection(Connection, self._host, self._port)
+        return made
 
     async def closed(self, clients: int, seconds: float) -> None:
         """Keep ``clients`` requests in flight."""
@@ -107,18 +174,13 @@ def run(url: str, bodies: Path, **how: float) -> dict[str, Any]:
 
 
 async def _main(given: argparse.Namespace) -> dict[str, Any]:
-    bodies = Path(given.bodies).read_bytes().splitlines()
-    connections = aiohttp.TCPConnector(limit=0 if given.rate else given.clients)
-    async with aiohttp.ClientSession(
-        connector=connections, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S), raise_for_status=False
-    ) as session:
-        load = Load(given.url, bodies, session)
-        began = time.perf_counter()
-        if given.rate:
-            await load.open(given.rate, given.seconds)
-        else:
-            await load.closed(given.clients, given.seconds)
-        return summary(load.seen, time.perf_counter() - began)
+    load = Load(given.url, Path(given.bodies).read_bytes().splitlines())
+    began = time.perf_counter()
+    if given.rate:
+        await load.open(given.rate, given.seconds)
+    else:
+        await load.closed(given.clients, given.seconds)
+    return summary(load.seen, time.perf_counter() - began)
 
 
 if __name__ == "__main__":

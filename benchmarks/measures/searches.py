@@ -28,10 +28,10 @@ OVERRIDES = (
 START = "from bigray.cli import start; raise SystemExit(start())"
 
 
-def train(work: Path) -> Path:
+def train(work: Path, *more: str) -> Path:
     """Train the dense model once; return the folder of its run."""
     folder = work / "trained"
-    if not list(folder.glob(f"{NAME}/train-*/dense/bigray.json")) and start("train", folder).wait() != 0:
+    if not list(folder.glob(f"{NAME}/train-*/dense/bigray.json")) and start("train", folder, *more).wait() != 0:
         raise RuntimeError("The dense model could not be trained.")
     return folder / NAME
 

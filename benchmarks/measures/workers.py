@@ -11,13 +11,22 @@ from benchmarks.form import Bar, at_least, at_most
 from benchmarks.measures import searches
 from bigray.results import Results
 
+DIFFERENT = (
+    "model.options={width: 32}",
+    "compress.recover_epochs=12",
+    "compress.methods=[{name: prune_structured, knobs: {ratio: [0.1, 0.75], round_to: 4, importance: magnitude}}, "
+    "{name: quantize_static, knobs: {preset: mixed}}]",
+)
+"""A network large enough, and candidates different enough, for their times to have an order."""
+
 
 def run(data: Path | None, work: Path) -> list[Bar]:
-    trained = searches.train(work / "workers")
+    trained = searches.train(work / "workers", *DIFFERENT)
     folders = {count: work / "workers" / str(count) for count in (1, 2)}
     for count, folder in folders.items():
         if not (folder / searches.NAME / "results.json").is_file():
-            searches.start("run", searches.fresh(trained, folder), f"compress.concurrency={count}").wait()
+            output = searches.fresh(trained, folder)
+            searches.start("run", output, *DIFFERENT, f"compress.concurrency={count}").wait()
     found = {count: searches.outcomes(folder) for count, folder in folders.items()}
     seconds = {
         count: Results.open(folder / searches.NAME / "results.json").seconds["search"]

@@ -81,7 +81,10 @@ class Space:
         return replace(self, ranges={**self.ranges, PRUNING: {**pruning, "skip": choices}})
 
     def first(self) -> list[dict[str, Any]]:
-        """Return the parameters of known-good plans: each graph method on each engine, mixed with pruning before it."""
+        """Return the parameters of known-good plans: each graph method on each engine, mixed with pruning before it.
+
+        Network methods that need no training (a smaller vocabulary) are first tried alone, then in addition to the others.
+        """
         plain: list[dict[str, Any]] = [
             {"engine": engine, f"graph.{engine}": graph, **self._start(graph, 0.5)}
             for graph, engine in sorted(
@@ -90,23 +93,27 @@ class Space:
             )
         ]
         # several network methods are tried one by one first: together, each at half of its range, they would be too much
-        pruned: list[dict[str, Any]] = [
-            {**params, f"use.{name}": True, **self._start(name, share)}
-            for share in (0.5, 0.75)
+        start = plain[: 2 if len(self.network) == 1 else 1]
+        light = [name for name in self.network if not method(name).needs_recovery]
+        besides = {key: value for name in light for key, value in self._used(name, 0.5).items()}
+        alone = [{**params, **self._used(name, 0.5)} for name in self.network for params in start]
+        more = [
+            {**params, **besides, **self._used(name, 0.75)}
             for name in self.network
-            for params in plain[: 2 if len(self.network) == 1 else 1]
+            if name not in light
+            for params in start
         ]
         spared = [
-            {**plain[0], f"use.{PRUNING}": True, **self._start(PRUNING, share), f"{PRUNING}.skip": layers}
+            {**plain[0], **self._used(PRUNING, share), f"{PRUNING}.skip": layers}
             for share, layers in zip((0.75, 1.0), self._choices(PRUNING, "skip")[1:], strict=False)
             if plain
         ]
         bare = [{"engine": engine, f"graph.{engine}": NONE} for engine in sorted(self.graph, key=_preference)[:1]]
         off = {f"use.{name}": False for name in self.network}
-        half = len(pruned) // 2
-        return [
-            {**off, **params} for params in (*plain[:2], *pruned[:half], *spared, *plain[2:], *pruned[half:], *bare)
-        ]
+        return [{**off, **params} for params in (*plain[:2], *alone, *spared, *plain[2:], *more, *bare)]
+
+    def _used(self, name: str, share: float) -> dict[str, Any]:
+        return {f"use.{name}": True, **self._start(name, share)}
 
     def _choices(self, name: str, knob: str) -> list[Any]:
         allowed = self.ranges.get(name, {}).get(knob) if name in self.network else None

@@ -1,5 +1,7 @@
 """The search space: what it allows, what it leaves out and why, and what it tries first."""
 
+from dataclasses import replace
+
 import optuna
 import pytest
 
@@ -59,6 +61,23 @@ def test_network_methods_stand_in_order_and_are_first_tried_one_by_one():
     both = {key: value for params in found.first() for key, value in params.items()}
     both |= {"use.prune_structured": True, "use.drop_layers": True}
     assert [step.method for step in found.plan(both).steps][:2] == ["drop_layers", "prune_structured"]
+
+
+def test_what_needs_no_training_is_added_to_the_second_try_of_each_method(task):
+    found = space.build(settings("drop_layers", "prune_structured", "quantize_dynamic"), task)
+    found = replace(found, network=("drop_layers", "trim_vocabulary", "prune_structured"))
+    found = replace(
+        found, ranges={**found.ranges, "trim_vocabulary": {"min_count": 1, "unseen": ["unknown", "nearest"]}}
+    )
+    plans = [found.plan(params) for params in found.first()]
+    used = [[step.method for step in plan.steps if step.method in found.network] for plan in plans]
+    assert [one for one in used if one] == [
+        ["drop_layers"],
+        ["trim_vocabulary"],
+        ["prune_structured"],
+        ["drop_layers", "trim_vocabulary"],
+        ["trim_vocabulary", "prune_structured"],
+    ]
 
 
 def test_fixed_knobs_and_ranges_of_the_recipe_hold(task):
