@@ -10,9 +10,9 @@ from benchmarks.measures.budgets import Target
 from benchmarks.measures.training import unpack
 
 SEARCH = (
-    "compress.methods=[prune_structured, quantize_static]",
-    "compress.trials=10",
-    "compress.recover_epochs=2",
+    "compress.methods=[{name: prune_structured, knobs: {ratio: [0.3, 0.6]}}, quantize_static]",
+    "compress.trials=8",
+    "compress.recover_epochs=1",
 )
 
 
