@@ -8,6 +8,7 @@ from benchmarks.form import Bar, at_least, at_most
 from benchmarks.measures.training import run_recipe, training_minutes, unpack
 from bigray.cluster import cluster
 from bigray.data import sources
+from bigray.digest import digest
 from bigray.evaluate import evaluate
 from bigray.predictor import open_artifact
 from bigray.recipe import Recipe
@@ -48,7 +49,7 @@ def run(data: Path, work: Path) -> list[Bar]:
 
 
 def _wer(recipe: Recipe, takes: list[str], work: Path) -> float:
-    dense = next((work / recipe.name).glob("train-*/dense"))
+    dense = work / recipe.name / f"train-{digest(recipe, 'train')}" / "dense"
     predictor = open_artifact(dense)
     with cluster():
         seen = recipe.data.model_copy(update={"test": takes})

@@ -25,6 +25,7 @@ from bigray import recipe as recipes
 from bigray.artifact import Artifact
 from bigray.compress.candidate import usual_batch
 from bigray.data import sources
+from bigray.digest import digest
 from bigray.engines.base import Session
 from bigray.evaluate import answers
 from bigray.models import _weights
@@ -56,7 +57,7 @@ class Pair:
 
     def __post_init__(self) -> None:
         self.recipe = recipes.read(self.folder / "recipe.yaml")
-        self._dense = Artifact.open(next(self.folder.glob("train-*/dense")))
+        self._dense = Artifact.open(self.folder / f"train-{digest(self.recipe, 'train')}" / "dense")
         self._chosen = Artifact.open(self.folder / "artifact")
         self.task: Task = load_task(self.recipe.task, self._dense.task_dir)
 
