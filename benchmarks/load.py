@@ -24,6 +24,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httptools
+import uvloop
 
 LOST = 0
 """Stands where a status would: the connection was refused or lost, or no answer came in time."""
@@ -190,4 +191,4 @@ if __name__ == "__main__":
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=8.0)
-    print(json.dumps(asyncio.run(_main(parser.parse_args()))))
+    print(json.dumps(uvloop.run(_main(parser.parse_args()))))

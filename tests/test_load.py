@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("uvloop")
+pytest.importorskip("httptools")
+
 from benchmarks import load
 
 
@@ -36,7 +39,6 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    pytest.importorskip("httptools")
     Server.asked = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -60,7 +62,6 @@ def test_closed_and_open_loop(url: str, tmp_path: Path) -> None:
 
 
 def test_lost_connections_are_counted(tmp_path: Path) -> None:
-    pytest.importorskip("httptools")
     bodies = tmp_path / "bodies.jsonl"
     bodies.write_text("{}\n")
     assert load.run("http://127.0.0.1:9/", bodies, rate=10, seconds=0.5)["statuses"] == {str(load.LOST): 5}
