@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -124,12 +124,28 @@ def race(
 def quiet() -> Iterator[None]:
     """Hold this machine's one slot for measuring: processes that measure at the same time would disturb each other.
 
-    A lock on a file in the folder for temporary files; the system frees it when its holder dies.
+    Those in `work` finish what they are at and then wait. Locks on files in the folder for temporary files; the system
+    frees them when their holder dies.
     """
-    path = Path(tempfile.gettempdir()) / f"bigray-measure-{os.getuid()}.lock"
+    with _locked("turn", fcntl.LOCK_EX), _locked("measure", fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def work() -> Iterator[None]:
+    """Work beside others, but not while one of them measures. For pieces of work that are short, and not within another."""
+    with ExitStack() as held:
+        with _locked("turn", fcntl.LOCK_EX):  # held by who waits to measure, so that new work does not get in before
+            held.enter_context(_locked("measure", fcntl.LOCK_SH))
+        yield
+
+
+@contextmanager
+def _locked(name: str, how: int) -> Iterator[None]:
+    path = Path(tempfile.gettempdir()) / f"bigray-{name}-{os.getuid()}.lock"
     handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, how)
         yield
     finally:
         os.close(handle)

@@ -88,6 +88,31 @@ def test_only_one_process_measures_at_a_time(tmp_path: Path) -> None:
     assert waited > 0.3
 
 
+def _toil(folder: str) -> None:
+    for number in range(100):
+        with measure.work():
+            Path(folder, str(number)).touch()
+            time.sleep(0.02)
+
+
+def test_others_pause_while_one_measures(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    others = [context.Process(target=_toil, args=(str(folder),)) for folder in (tmp_path / "a", tmp_path / "b")]
+    for folder, other in zip((tmp_path / "a", tmp_path / "b"), others, strict=True):
+        folder.mkdir()
+        other.start()
+    while min(len(list((tmp_path / name).iterdir())) for name in "ab") < 3:  # both at work at once
+        time.sleep(0.01)
+    with measure.quiet():
+        before = sorted(tmp_path.glob("*/*"))
+        time.sleep(0.3)
+        assert sorted(tmp_path.glob("*/*")) == before
+    for other in others:
+        other.join()
+    assert len(list(tmp_path.glob("*/*"))) == 200
+    assert len(before) < 200
+
+
 def test_the_machine_and_its_packages_are_described(tmp_path: Path) -> None:
     machine = measure.hardware()
     assert machine["cores"] >= machine["cores_available"] >= 1

@@ -141,7 +141,8 @@ class Workbench:
         else:
             carry_out(plan, self.task, network, job.calibration, directory, training=job.recovery)
         variant, session = self._measure(plan, directory)
-        scores = self.task.score(answers(Predictor(self.task, session), job.evaluation), job.evaluation)
+        with measure.work():
+            scores = self.task.score(answers(Predictor(self.task, session), job.evaluation), job.evaluation)
         session.close()
         metric, count = self.task.primary, len(job.evaluation)
         if not math.isfinite(scores[metric.name]):
@@ -171,7 +172,8 @@ class Workbench:
             session = load_session(
                 self.task, self.architecture, plan.engine, Path(scratch), self.job.recipe.compress.threads
             )
-            found = answers(Predictor(self.task, session), rows)
+            with measure.work():
+                found = answers(Predictor(self.task, session), rows)
             session.close()
         value, low, high = drop(self.task, self._glanced, found, rows, self.job.recipe.seed)
         return Early(drop_points=value, low=low, high=high)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bigray import plugins
+from bigray import measure, plugins
 from bigray.artifact import Step
 from bigray.compress.base import Method, Samples
 from bigray.engines.base import graph_folders
@@ -96,16 +96,17 @@ def complete(
 
     ``keep`` names the layers that the task wanted kept before anything was done.
     """
-    network.eval()
-    for kind, config in _todo(plan):
-        if kind.stage != "graph":
-            kind.finish(program(task, network), config, keep)
-    plugins.load(ENGINES, plan.engine).ENGINE.export(program(task, network), directory)
-    for kind, config in _todo(plan):
-        if kind.stage != "network":
-            for folder in graph_folders(directory).values():
-                batches = ({name: task.encode([row])[name] for name in task.inputs} for row in calibration)
-                kind.rewrite(folder, plan.engine, config, batches, task)
+    with measure.work():
+        network.eval()
+        for kind, config in _todo(plan):
+            if kind.stage != "graph":
+                kind.finish(program(task, network), config, keep)
+        plugins.load(ENGINES, plan.engine).ENGINE.export(program(task, network), directory)
+        for kind, config in _todo(plan):
+            if kind.stage != "network":
+                for folder in graph_folders(directory).values():
+                    batches = ({name: task.encode([row])[name] for name in task.inputs} for row in calibration)
+                    kind.rewrite(folder, plan.engine, config, batches, task)
 
 
 def _todo(plan: Plan) -> list[tuple[Method, Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bigray import measure
 from bigray.data import augment
 from bigray.models import _masks
 from bigray.recipe import Recipe
@@ -64,25 +65,26 @@ def recover(
         if max_seconds is not None and time.monotonic() - begun > max_seconds:
             network.eval()
             return step
-        if len(order) < min(size, len(rows)):
-            order = np.concatenate([order, rng.permutation(len(rows))])
-        chosen, order = order[:size], order[size:]
-        picked = augment.draw([rows[i] for i in chosen], rng)
-        picked = augment.apply(picked, recipe.data.augment, rng, task.contract.field)
-        batch = tensors(task.encode(picked))
-        inputs = {name: batch[name] for name in task.inputs}
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            with torch.no_grad():
-                taught = task.forward(teacher, inputs)
-            outputs = task.forward(network, inputs)
-        outputs, taught = ({name: value.float() for name, value in found.items()} for found in (outputs, taught))
-        loss = 0.5 * task.loss(outputs, batch) + 0.5 * task.distance(outputs, taught, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-        optimizer.step()
-        scheduler.step()
-        _masks.advance(network, (step + 1) / steps)
+        with measure.work():
+            if len(order) < min(size, len(rows)):
+                order = np.concatenate([order, rng.permutation(len(rows))])
+            chosen, order = order[:size], order[size:]
+            picked = augment.draw([rows[i] for i in chosen], rng)
+            picked = augment.apply(picked, recipe.data.augment, rng, task.contract.field)
+            batch = tensors(task.encode(picked))
+            inputs = {name: batch[name] for name in task.inputs}
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                with torch.no_grad():
+                    taught = task.forward(teacher, inputs)
+                outputs = task.forward(network, inputs)
+            outputs, taught = ({name: value.float() for name, value in found.items()} for found in (outputs, taught))
+            loss = 0.5 * task.loss(outputs, batch) + 0.5 * task.distance(outputs, taught, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+            optimizer.step()
+            scheduler.step()
+            _masks.advance(network, (step + 1) / steps)
         if glance is not None and step + 1 == math.ceil(EARLY * steps) < steps:
             with torch.random.fork_rng(devices=[]):  # what it draws is not missing here
                 glance()
