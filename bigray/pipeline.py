@@ -261,7 +261,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     with this.stage("verify"):
         ranking = objective.ranked(trials, limits)
         raced = search.last_race(recipe, dense.directory, folder, ranking, validation)
-        refused = {number: f"side by side with the fastest it was {speed:.2f}x" for number, speed in raced.items()}
+        why_not = {number: f"side by side with the fastest it was {speed:.2f}x" for number, speed in raced.items()}
         for trial in objective.placed(ranking, raced)[:VERIFY_ATTEMPTS]:
             plan = Plan(engine=trial.variant.engine, steps=trial.variant.steps)
             judged = search.verify(recipe, dense.directory, folder / plan.key, plan, test)
@@ -270,9 +270,9 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
             results = results.model_copy(update={"dense": judged.dense})
             if verdict.qualified:
                 winner = trial
-                refused.pop(trial.number, None)
+                why_not.pop(trial.number, None)
                 break
-            refused[trial.number] = f"when verified it {verdict.reason}"
+            why_not[trial.number] = f"when verified it {verdict.reason}"
         if winner is None and settings.force and (winner := objective.nearest(trials, limits)) is not None:
             plan = Plan(engine=winner.variant.engine, steps=winner.variant.steps)
             judged = search.verify(recipe, dense.directory, folder / plan.key, plan, test)
@@ -284,7 +284,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
             update={
                 "on_front": trial.number in on_front,
                 "chosen": winner is not None and trial.number == winner.number,
-                "reason": refused.get(trial.number) or objective.objection(trial, limits),
+                "reason": why_not.get(trial.number) or objective.objection(trial, limits),
             }
         )
         for trial in trials
