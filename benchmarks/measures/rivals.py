@@ -34,7 +34,7 @@ from bigray.pipeline import TEST_ROWS, task_class
 from bigray.predictor import Inference, Predictor, load_session, load_task, program
 from bigray.tasks.base import Batch, Row, Task
 
-SECONDS = 4.0
+SECONDS = 3.0
 """Of each race."""
 
 
@@ -170,8 +170,6 @@ def table(pair: Pair, work: Path, *, max_drop: float) -> list[dict[str, Any]]:
         Rival("bigray", pair.chosen, measure.directory_bytes(pair.model_dir)),
         *rivals(pair, work),
     ]
-    sessions = {one.name: one.session for one in models if one.session is not None}
-    races = {size: race(sessions, pair.batch(size), pair.task) for size in (1, 8)}
     base, metric = pair.score(pair.dense), pair.task.primary
     lines = []
     for one in models:
@@ -180,9 +178,11 @@ def table(pair: Pair, work: Path, *, max_drop: float) -> list[dict[str, Any]]:
             value = base if one.session is pair.dense else pair.score(one.session)
             line |= {metric.name: value, "drop_points": metric.drop(base, value)}
             line["keeps"] = line["drop_points"] <= max_drop
-            for size, found in races.items():
-                line[f"p50_ms_{size}"] = found.latency[one.name].p50_ms
-                line[f"speedup_{size}"] = found.speedup("torch eager", one.name)
+            for size in (1, 8):
+                # in pairs: among ten, each would find its caches full of the nine others' weights
+                found = race({"torch eager": pair.dense, "this": one.session}, pair.batch(size), pair.task)
+                line[f"p50_ms_{size}"] = found.latency["this"].p50_ms
+                line[f"speedup_{size}"] = found.speedup("torch eager", "this")
         lines.append(line)
     (work / "table.json").write_text(json.dumps(lines, indent=1), encoding="utf-8")
     return lines
