@@ -43,6 +43,25 @@ def test_the_session_computes_in_float32_on_the_asked_threads(tmp_path: Path) ->
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
 
 
+def test_a_batch_of_one_has_a_graph_of_its_own_and_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.ENGINE.export(networks.residual(), tmp_path)
+    session = engine.ENGINE.load(tmp_path)
+    assert session._single is not None  # type: ignore[attr-defined]
+    pixels = np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)
+    whole = session.run({"pixel_values": pixels})["logits"]
+    for number in range(3):
+        alone = session.run({"pixel_values": pixels[number : number + 1]})["logits"]
+        np.testing.assert_allclose(alone, whole[number : number + 1], atol=1e-5)
+    monkeypatch.setattr(engine, "SMALL_BYTES", 0)
+    assert engine.ENGINE.load(tmp_path)._single is None  # type: ignore[attr-defined]
+    monkeypatch.undo()
+    (texts := tmp_path / "texts").mkdir()
+    engine.ENGINE.export(networks.bert(), texts)
+    assert engine.ENGINE.load(texts)._single is None  # type: ignore[attr-defined]
+
+
 ROWS, WIDTH = 50, 8
 
 
