@@ -11,7 +11,7 @@ from benchmarks.measures.budgets import Target
 SEARCH = (
     "compress.methods=[{name: drop_layers, knobs: {keep: 0.67}}, trim_vocabulary, quantize_static, quantize_dynamic]",
     "compress.trials=6",
-    "compress.recover_epochs=3",
+    "compress.recover_epochs=2",
 )
 
 

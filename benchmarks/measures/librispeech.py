@@ -6,15 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
 from benchmarks.form import Bar, at_least, at_most
 from benchmarks.measures.training import compression_bars, run_recipe, training_minutes
 
 TEST, VALIDATION = 40, 20
 """Speakers held out, drawn with seed 0; of each there is one clip, whose halves make the one pair of the same person."""
-SPEEDS = (0.9, 1.0, 1.1)
-"""A voice played faster or slower is another voice in training (Yamamoto et al. 2019, Interspeech)."""
 
 
 def run(data: Path, work: Path) -> list[Bar]:
@@ -32,7 +29,7 @@ def run(data: Path, work: Path) -> list[Bar]:
 
 
 def split(source: Path, target: Path) -> dict[str, Path]:
-    """Write whole clips of the speakers of train and half clips of the others, ``<role>/<voice>/<clip>.flac``, once."""
+    """Write whole clips of the speakers of train and half clips of the others, ``<role>/<speaker>/<clip>.flac``, once."""
     folders = {role: target / role for role in ("train", "validation", "test")}
     done = target / ".complete"
     if done.exists():
@@ -41,12 +38,10 @@ def split(source: Path, target: Path) -> dict[str, Path]:
     roles = ["test"] * TEST + ["validation"] * VALIDATION + ["train"] * (len(clips) - TEST - VALIDATION)
     for role, number in zip(roles, np.random.default_rng(0).permutation(len(clips)), strict=True):
         samples, rate = soundfile.read(clips[number], dtype="int16")
-        for speed in SPEEDS if role == "train" else SPEEDS[1:2]:
-            voice = soxr.resample(samples, rate * speed, rate)
-            folder = folders[role] / f"{clips[number].name.split('-')[0]}-{speed:g}"
-            folder.mkdir(parents=True, exist_ok=True)
-            # a clip of train is written twice: an epoch then hears two stretches of it
-            for half, part in enumerate([voice] * 2 if role == "train" else np.array_split(voice, 2)):
-                soundfile.write(folder / f"{clips[number].stem}-{half}.flac", part, rate)
+        folder = folders[role] / clips[number].name.split("-")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        # a clip of train is written twice: an epoch then hears two stretches of it
+        for half, part in enumerate([samples] * 2 if role == "train" else np.array_split(samples, 2)):
+            soundfile.write(folder / f"{clips[number].stem}-{half}.flac", part, rate)
     done.touch()
     return folders
