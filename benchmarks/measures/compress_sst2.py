@@ -9,9 +9,9 @@ from benchmarks.measures import budgets
 from benchmarks.measures.budgets import Target
 
 SEARCH = (
-    "compress.methods=[{name: drop_layers, knobs: {keep: 0.67}}, trim_vocabulary, quantize_static, quantize_dynamic]",
-    "compress.trials=6",
-    "compress.recover_epochs=2",
+    "compress.methods=[{name: drop_layers}, prune_structured, quantize_static, quantize_dynamic]",
+    "compress.trials=9",
+    "compress.recover_epochs=1",
 )
 
 
