@@ -65,6 +65,10 @@ class Race:
         """Return the same in processor time: how many times less work ``other`` is."""
         return float(np.median(self.cpu_ms[base] / np.maximum(self.cpu_ms[other], 1e-6)))
 
+    def believed(self, base: str, other: str) -> float:
+        """Return the smaller of both: a loaded machine interrupts long runs more often, which flatters the faster model."""
+        return min(self.speedup(base, other), self.cpu_speedup(base, other))
+
     def speedup_range(self, base: str, other: str) -> tuple[float, float]:
         """Return the quartiles of the rounds' ratios: how far single rounds scatter around `speedup`."""
         low, high = np.percentile(self.times_ms[base] / self.times_ms[other], [25, 75])

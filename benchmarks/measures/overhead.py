@@ -1,7 +1,7 @@
 """What the endpoint adds to the time of a prediction: one client on loopback, against the same predictor in this process.
 
 They are asked in turns, sentence by sentence, so that neither finds its weights in the caches that its own last call left:
-a model that is asked without a pause takes a half or two thirds of the time of one that waited some ms.
+a model that is asked without a pause takes about two thirds of the time of one that waited some ms.
 """
 
 from __future__ import annotations

@@ -266,9 +266,7 @@ def compare(
             race = measure.race(sessions, batch, seconds=seconds, threads=recipe.compress.threads)
         for name, entries in found.items():
             entries.append(race.latency[name])
-        # a loaded machine interrupts long runs more often, which flatters the faster model: believe the smaller ratio
-        ratio = min(race.speedup("dense", "candidate"), race.cpu_speedup("dense", "candidate"))
-        speedup = speedup or ratio
+        speedup = speedup or race.believed("dense", "candidate")
     return found, speedup
 
 

@@ -103,12 +103,11 @@ class OpenVinoSession(Session):
     def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Arrays:
         """Run the graph on the arrays that it has inputs for; what is returned is a copy."""
         feed = [_shareable(inputs[name], kind) for name, kind in self._inputs]  # lives until the request has run
-        alone = self._single is not None and len(feed[0]) == 1
-        name = "single" if alone else "request"
-        request = getattr(self._local, name, None)
-        if request is None:
-            request = (self._single if alone else self._compiled).create_infer_request()
-            setattr(self._local, name, request)
+        alone = self._single is not None and all(len(array) == 1 for array in feed)
+        requests: dict[bool, Any] = self._local.__dict__.setdefault("requests", {})
+        if alone not in requests:
+            requests[alone] = (self._single if alone else self._compiled).create_infer_request()
+        request = requests[alone]
         # given to `infer` as a list, inputs take 17 us to be handed over, a third of a small model's time
         for index, array in enumerate(feed):
             request.set_input_tensor(index, self._tensor(array, shared_memory=True))
@@ -170,7 +169,7 @@ def _load(directory: Path, threads: int) -> Session:
 
 def _only_batch_varies(model: Any) -> bool:
     shapes = [port.get_partial_shape() for port in model.inputs]
-    return all(
+    return bool(shapes) and all(
         shape.rank.is_static and len(shape) > 1 and shape[0].is_dynamic and all(size.is_static for size in shape[1:])
         for shape in shapes
     )
