@@ -1,13 +1,15 @@
-"""The last race: candidates that might be the fastest run side by side, in one process, at one time.
+"""The last race: candidates that might be the fastest are measured again, in turns, in one process.
 
 Each of them was measured beside the dense model when its turn came, and between two turns a machine that others use
-changes by more than good candidates differ.
+changes by more than good candidates differ. Here each has a short turn beside the dense model, several times over. Not
+all of them in one round: each would find the caches full of the others' weights, and all would seem alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 from bigray import measure
 from bigray.artifact import Artifact
@@ -16,12 +18,11 @@ from bigray.predictor import Inference, load_session, load_task
 from bigray.recipe import Recipe
 from bigray.tasks.base import Row
 
-SECONDS = 1.0
-"""Of the race, for each model in it."""
-DENSE = "dense"
+TURNS, SECONDS = 5, 0.4
+"""Of each candidate, and how long one takes at least."""
 
 
-def race(recipe: Recipe, dense: Path, models: Mapping[int, tuple[str, Path]], rows: Sequence[Row]) -> dict[int, float]:
+def turns(recipe: Recipe, dense: Path, models: Mapping[int, tuple[str, Path]], rows: Sequence[Row]) -> dict[int, float]:
     """Return trial -> speed-up over the dense model at the recipe's first batch size, in wall or processor time,
     whichever is smaller.
 
@@ -35,12 +36,18 @@ def race(recipe: Recipe, dense: Path, models: Mapping[int, tuple[str, Path]], ro
     """
     artifact, settings = Artifact.open(dense), recipe.compress
     task, architecture = load_task(artifact.manifest.task, artifact.task_dir), artifact.manifest.architecture
-    entered = {DENSE: (artifact.manifest.engine, artifact.model_dir), **{str(one): models[one] for one in models}}
-    sessions = {
-        name: Inference(task, load_session(task, architecture, engine, folder, settings.threads))
-        for name, (engine, folder) in entered.items()
-    }
+
+    def loaded(engine: str, folder: Path) -> Inference:
+        return Inference(task, load_session(task, architecture, engine, folder, settings.threads))
+
+    reference = loaded(artifact.manifest.engine, artifact.model_dir)
+    sessions = {one: loaded(engine, folder) for one, (engine, folder) in models.items()}
     batch = usual_batch(task, rows, settings.batch_sizes[0])
+    found: dict[int, list[float]] = {one: [] for one in models}
     with measure.quiet():
-        found = measure.race(sessions, batch, seconds=SECONDS * len(sessions), threads=settings.threads)
-    return {one: found.believed(DENSE, str(one)) for one in models}
+        for _ in range(TURNS):
+            for one, session in sessions.items():
+                pair = {"dense": reference, "candidate": session}
+                race = measure.race(pair, batch, seconds=SECONDS, threads=settings.threads)
+                found[one].append(race.believed("dense", "candidate"))
+    return {one: median(speedups) for one, speedups in found.items()}

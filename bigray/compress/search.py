@@ -213,7 +213,7 @@ def last_race(
     kept = folder / f"race-{hashlib.sha256(' '.join(sorted(keys.values())).encode()).hexdigest()[:10]}.json"
     if not kept.is_file():
         models = {trial.number: (trial.variant.engine, folder / keys[trial.number] / "model") for trial in few}
-        runner = ray.remote(num_cpus=1, max_calls=1, max_retries=0)(runoff.race)
+        runner = ray.remote(num_cpus=1, max_calls=1, max_retries=0)(runoff.turns)
         found = ray.get(runner.remote(recipe, dense, models, ray.put(list(rows))))
         write_atomically(kept, json.dumps({keys[number]: speedup for number, speedup in found.items()}))
     speedups = json.loads(kept.read_text(encoding="utf-8"))
