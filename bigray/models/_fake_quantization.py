@@ -20,6 +20,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from bigray.models import _parametrized
+
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """Layers whose output channels are the first axis of their weight."""
 KEPT = 0.95
@@ -105,7 +107,7 @@ def settle(network: nn.Module) -> int:
         del layer.rounded_input
         count += 1
         if any(isinstance(one, RoundedWeight) for one in _chain(layer)):
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+            _parametrized.bake(layer)
     return count
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from bigray.models import _parametrized
+
 RAMP = 0.7
 """A growing mask has its final size after this share of training; the rest is for what is left to settle."""
 UPDATES = 50
@@ -75,7 +77,7 @@ def settle(network: nn.Module) -> int:
     found = list(_masks(network))
     for layer, mask, chain in found:
         mask.advance(1.0, chain.original)
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+        _parametrized.bake(layer)
     return len(found)
 
 

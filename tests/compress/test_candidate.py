@@ -112,6 +112,31 @@ def test_one_clearly_behind_in_the_middle_of_its_training_is_stopped(
     assert objective.front([good, bad]) == [good]
 
 
+@pytest.mark.parametrize("step", [("quantize_aware", {}), ("prune_magnitude", {"sparsity": 0.5, "schedule": "cubic"})])
+def test_what_covers_weights_while_they_train_is_still_there_after_a_look(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[str, dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(candidate, "WORTH", 0.0)
+
+    def teach(task: Any, network: Any, teacher: Any, rows: Any, recipe: Recipe, glance: Callable[[], None]) -> None:
+        def weights() -> list[torch.Tensor]:
+            return [layer.weight.detach().clone() for layer in network.modules() if hasattr(layer, "parametrizations")]
+
+        def looked() -> None:
+            before = weights()
+            glance()
+            assert before
+            for one, other in zip(before, weights(), strict=True):
+                assert torch.equal(one, other)
+
+        recover(task, network, teacher, rows, recipe, epochs=1, glance=looked)
+
+    one = plans.Plan(engine="openvino", steps=(plans.step(*step),))
+    trial = Workbench(job(dense, tmp_path, teach)).run(one)
+    assert trial.status == "ok", trial.reason
+    assert trial.early is not None
+
+
 def test_a_training_shorter_than_a_look_is_not_looked_at(dense: Path, tmp_path: Path) -> None:
     def teach(*given: Any) -> None:
         given[-1]()
