@@ -256,6 +256,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     results = results.model_copy(update={"sensitivity": costs})
     with this.stage("search"):
         trials = search.search(job, plans, lambda state: this.listen({"stage": "search", **state}))
+    judge = search.Judge(recipe, dense.directory, test)
     verdict: Verdict | None = None
     winner: Trial | None = None
     with this.stage("verify"):
@@ -264,7 +265,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
         why_not = {number: f"side by side with the fastest it was {speed:.2f}x" for number, speed in raced.items()}
         for trial in objective.placed(ranking, raced)[:VERIFY_ATTEMPTS]:
             plan = Plan(engine=trial.variant.engine, steps=trial.variant.steps)
-            judged = search.verify(recipe, dense.directory, folder / plan.key, plan, test)
+            judged = judge(folder / plan.key, plan)
             verdict = judged.verdict
             this.listen({"stage": "verify", "trial": trial, "verdict": verdict})
             results = results.model_copy(update={"dense": judged.dense})
@@ -275,7 +276,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
             why_not[trial.number] = f"when verified it {verdict.reason}"
         if winner is None and settings.force and (winner := objective.nearest(trials, limits)) is not None:
             plan = Plan(engine=winner.variant.engine, steps=winner.variant.steps)
-            judged = search.verify(recipe, dense.directory, folder / plan.key, plan, test)
+            judged = judge(folder / plan.key, plan)
             verdict = judged.verdict.model_copy(update={"forced": not judged.verdict.qualified})
             results = results.model_copy(update={"dense": judged.dense})
     on_front = {trial.number for trial in objective.front(trials)}
@@ -363,9 +364,13 @@ def _manifest(this: Run, architecture: Any, engine: str) -> Manifest:
 
 
 def _recover(task: Task, network: Any, teacher: Any, rows: Any, recipe: Recipe, glance: Any) -> None:
+    from bigray.compress.search import at_once
     from bigray.train.recover import recover
+    from bigray.train.recover_group import recover_together, room
 
-    recover(task, network, teacher, rows, recipe, epochs=recipe.compress.recover_epochs, glance=glance)
+    several = recipe.train.workers > 1 or recipe.train.gpu
+    train = recover_together if several and room(recipe, at_once(recipe)) else recover
+    train(task, network, teacher, rows, recipe, epochs=recipe.compress.recover_epochs, glance=glance)
 
 
 def _dense_done(this: Run) -> tuple[Artifact | None, list[dict[str, Any]]]:

@@ -195,11 +195,13 @@ class Compress(Section):
     trials: int = Field(12, ge=1, le=100_000)
     """Candidates tried."""
     concurrency: int | None = Field(None, ge=1)
-    """Trials at once; by default one per two cores of the cluster, as measuring needs quiet cores."""
+    """Trials at once; by default one per two cores of the cluster, as measuring needs quiet cores, or per as many as
+    ``train`` takes."""
     max_minutes: float | None = Field(None, gt=0)
     """No new trial starts after this wall time."""
     recover_epochs: float = Field(1.0, ge=0)
-    """Passes over the training rows (a fraction is allowed) that win quality back after pruning, with distillation."""
+    """Passes over the training rows (a fraction is allowed) that win quality back after pruning, with distillation; on as
+    many workers, and on GPUs, as ``train`` says."""
     calibration_rows: int = Field(128, ge=8)
     """Training rows that static quantization looks at."""
     evaluation_rows: int = Field(1000, ge=16)

@@ -56,6 +56,7 @@ RAY = {
     "bigray.jobs",
     "bigray.train.data",
     "bigray.train.loop",
+    "bigray.train.recover_group",
     "bigray.train.trainer",
 }
 """Modules that import Ray; all of bigray.serve may as well."""

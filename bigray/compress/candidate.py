@@ -21,7 +21,7 @@ from bigray.compress.weigh import peak_memory
 from bigray.engines.base import Session
 from bigray.evaluate import answers, drop, estimates
 from bigray.models.base import Architecture, build
-from bigray.predictor import Inference, Predictor, load_session, load_task
+from bigray.predictor import Inference, Predictor, load_session, load_task, open_artifact
 from bigray.recipe import Recipe
 from bigray.results import Early, Estimate, Latency, Trial, Variant, Verified
 from bigray.tasks.base import Batch, Row, Task
@@ -270,8 +270,16 @@ def compare(
     return found, speedup
 
 
-def verify(recipe: Recipe, dense: Path, candidate: Path, plan: Plan, rows: Sequence[Row]) -> Verified:
-    """Judge a candidate on unseen rows, beside the dense model.
+def dense_answers(recipe: Recipe, dense: Path, rows: Sequence[Row]) -> list[Any]:
+    """Return what the dense model answers."""
+    predictor = open_artifact(dense, threads=recipe.compress.threads)
+    return answers(predictor, rows)
+
+
+def verify(
+    recipe: Recipe, dense: Path, candidate: Path, plan: Plan, rows: Sequence[Row], before: Sequence[Any]
+) -> Verified:
+    """Judge a candidate on unseen rows, beside the dense model, which has answered them with ``before``.
 
     Meant for a fresh process, so that nothing of the search lingers. ``candidate`` is a folder of engine files.
     """
@@ -285,7 +293,7 @@ def verify(recipe: Recipe, dense: Path, candidate: Path, plan: Plan, rows: Seque
         return old, load_session(task, manifest.architecture, plan.engine, candidate, threads)
 
     old, new = loaded()
-    before, after = answers(Predictor(task, old), rows), answers(Predictor(task, new), rows)
+    after = answers(Predictor(task, new), rows)
     dropped = drop(task, before, after, rows, recipe.seed)
     # twice, the second time loaded anew: where weights lie in memory and who else is at work make a difference
     first = compare(task, old, new, rows, recipe, seconds=1.5)

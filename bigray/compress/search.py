@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -132,7 +133,7 @@ def _run(job: Job, space: Space, proposer: Proposer, listen: Listen) -> None:
         tune_config=tune.TuneConfig(
             search_alg=proposer,
             num_samples=proposer.left,
-            max_concurrent_trials=_at_once(job),
+            max_concurrent_trials=at_once(job.recipe),
             reuse_actors=True,
             time_budget_s=settings.max_minutes * 60 if settings.max_minutes else None,
             trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
@@ -164,7 +165,7 @@ def sensitivities(job: Job, space: Space, listen: Listen = _silent) -> list[Laye
         listen({"done": done, "total": len(layers), "cost": json.loads(text)})
 
     if left:
-        shares = [left[start :: _at_once(job)] for start in range(_at_once(job))]
+        shares = [left[start :: at_once(job.recipe)] for start in range(at_once(job.recipe))]
         with polling(_Follow(folder, sensitivity.outcome(folder, "*").name, told)):
             ray.get([remote(_probe).remote(job, engine, share, layers, folder) for share in shares if share])
     found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
@@ -179,24 +180,44 @@ def _probe(job: Job, engine: str, chosen: list[str], every: list[str], folder: P
     sensitivity.probe(Workbench(job), engine, chosen, every, folder)
 
 
-def _at_once(job: Job) -> int:
-    return job.recipe.compress.concurrency or max(1, _cores() // CORES_PER_TRIAL)
+def at_once(recipe: Recipe) -> int:
+    """Return how many candidates are worked on at once; each holds one of Ray's CPUs, besides those of its recovery."""
+    settings = recipe.train
+    training = math.ceil(settings.workers * settings.cpus_per_worker) if settings.workers > 1 else 1
+    return recipe.compress.concurrency or max(1, _cores() // max(CORES_PER_TRIAL, training))
 
 
-def verify(recipe: Recipe, dense: Path, folder: Path, plan: Plan, rows: Sequence[Row]) -> Verified:
-    """Judge a candidate on unseen rows in a fresh process that has the machine to itself.
+class Judge:
+    """Judges candidates on unseen rows, each in a fresh process that has the machine to itself.
 
-    ``folder`` is the candidate's; the outcome is kept there for these limits, so a finished run that is started again
-    ends at once.
+    The dense model answers the rows once for all of them. Outcomes are kept in the candidates' folders, one for each set of
+    limits, so a finished run that is started again ends at once.
     """
-    asked = recipe.compress.model_dump_json(include={"max_drop", "max_drop_unit", "p95_ms", "size_mb", "memory_mb"})
-    kept = folder / f"verified-{hashlib.sha256(asked.encode()).hexdigest()[:10]}.json"
-    if kept.is_file():
-        return Verified.model_validate_json(kept.read_text(encoding="utf-8"))
-    judge = ray.remote(num_cpus=1, max_calls=1, max_retries=0)(candidate.verify)
-    outcome: Verified = ray.get(judge.remote(recipe, dense, folder / "model", plan, ray.put(list(rows))))
-    write_atomically(kept, outcome.model_dump_json(indent=2))
-    return outcome
+
+    def __init__(self, recipe: Recipe, dense: Path, rows: Sequence[Row]) -> None:
+        self._recipe, self._dense, self._rows = recipe, dense, rows
+        self._shared: tuple[Any, Any] | None = None
+        """The rows and the dense model's answers, in Ray's object store."""
+
+    def __call__(self, folder: Path, plan: Plan) -> Verified:
+        """Judge the candidate of a folder."""
+        limits = {"max_drop", "max_drop_unit", "p95_ms", "size_mb", "memory_mb"}
+        asked = self._recipe.compress.model_dump_json(include=limits)
+        kept = folder / f"verified-{hashlib.sha256(asked.encode()).hexdigest()[:10]}.json"
+        if kept.is_file():
+            return Verified.model_validate_json(kept.read_text(encoding="utf-8"))
+        if self._shared is None:
+            rows = ray.put(list(self._rows))
+            self._shared = rows, _alone(candidate.dense_answers).remote(self._recipe, self._dense, rows)
+        judged = _alone(candidate.verify).remote(self._recipe, self._dense, folder / "model", plan, *self._shared)
+        outcome: Verified = ray.get(judged)
+        write_atomically(kept, outcome.model_dump_json(indent=2))
+        return outcome
+
+
+def _alone(function: Callable[..., Any]) -> Any:
+    """Return a remote function that runs in a fresh process, once."""
+    return ray.remote(num_cpus=1, max_calls=1, max_retries=0)(function)
 
 
 def last_race(
@@ -204,7 +225,7 @@ def last_race(
 ) -> dict[int, float]:
     """Return trial -> speed-up of those that might be the fastest, side by side; empty where none has a rival.
 
-    As `verify`: in a fresh process, and kept in the search's folder.
+    As `Judge`: in a fresh process, and kept in the search's folder.
     """
     few = objective.finalists(ranking)
     if len(few) < 2:
@@ -213,8 +234,7 @@ def last_race(
     kept = folder / f"race-{hashlib.sha256(' '.join(sorted(keys.values())).encode()).hexdigest()[:10]}.json"
     if not kept.is_file():
         models = {trial.number: (trial.variant.engine, folder / keys[trial.number] / "model") for trial in few}
-        runner = ray.remote(num_cpus=1, max_calls=1, max_retries=0)(runoff.turns)
-        found = ray.get(runner.remote(recipe, dense, models, ray.put(list(rows))))
+        found = ray.get(_alone(runoff.turns).remote(recipe, dense, models, ray.put(list(rows))))
         write_atomically(kept, json.dumps({keys[number]: speedup for number, speedup in found.items()}))
     speedups = json.loads(kept.read_text(encoding="utf-8"))
     return {number: speedups[key] for number, key in keys.items()}

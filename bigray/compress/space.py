@@ -104,7 +104,7 @@ class Space:
             for params in start
         ]
         spared = [
-            {**plain[0], **self._used(PRUNING, share), f"{PRUNING}.skip": layers}
+            {**plain[0], **besides, **self._used(PRUNING, share), f"{PRUNING}.skip": layers}
             for share, layers in zip((0.75, 1.0), self._choices(PRUNING, "skip")[1:], strict=False)
             if plain
         ]

@@ -92,7 +92,7 @@ def fit(
             cause = sources.original(error)
             if isinstance(cause, UserError):
                 raise cause from None
-            raise TrainingFailed(f"Training failed: {_cause(error)} Logs: {directory / 'ray_train'}.") from error
+            raise TrainingFailed(f"Training failed: {reason(error)} Logs: {directory / 'ray_train'}.") from error
     if not result.best_checkpoints:
         raise TrainingFailed("Training ended without a checkpoint.")
     pick = max if task.primary.higher_is_better else min
@@ -143,7 +143,8 @@ def _history(checkpoint: Path) -> list[dict[str, Any]]:
     return history
 
 
-def _cause(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Return what happened in a worker, in one line."""
     # Ray wraps the worker's error several times; the last line of the innermost text says what happened
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__).rstrip(".") + "."

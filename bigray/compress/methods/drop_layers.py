@@ -70,8 +70,9 @@ class DropLayers(Method):
         layers = _layers(program, batch, keep)
         left = max(1, round(settings.keep * len(layers)))
         if left >= len(layers):
+            found = f"{len(layers)} layer{'' if len(layers) == 1 else 's'}"
             raise ConversionError(
-                f"drop_layers drops nothing at keep {settings.keep:g}: the network has {len(layers)} layers around a "
+                f"drop_layers drops nothing at keep {settings.keep:g}: the network has {found} around a "
                 "residual stream. Lower keep, or use prune_structured."
             )
         for name in _chosen(program, settings, layers, len(layers) - left, samples):
