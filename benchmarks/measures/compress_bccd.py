@@ -11,8 +11,9 @@ from benchmarks.measures.training import unpack
 
 SEARCH = (
     "compress.methods=[prune_structured, quantize_static]",
-    "compress.trials=8",
-    "compress.recover_epochs=4",
+    "compress.engines=[openvino]",
+    "compress.trials=4",
+    "compress.recover_epochs=3",
 )
 
 

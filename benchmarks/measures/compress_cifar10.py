@@ -10,9 +10,9 @@ from benchmarks.measures.budgets import Target
 from benchmarks.measures.training import unpack
 
 SEARCH = (
-    "compress.methods=[{name: prune_structured, knobs: {ratio: [0.3, 0.6]}}, quantize_static]",
-    "compress.trials=8",
-    "compress.recover_epochs=1",
+    "compress.methods=[{name: prune_structured, knobs: {ratio: [0.4, 0.75]}}, quantize_static]",
+    "compress.trials=6",
+    "compress.recover_epochs=3",
 )
 
 

@@ -10,7 +10,7 @@ from benchmarks.measures.budgets import Target
 
 SEARCH = (
     "compress.methods=[prune_structured, quantize_static]",
-    "compress.trials=10",
+    "compress.trials=8",
     "compress.recover_epochs=8",
 )
 

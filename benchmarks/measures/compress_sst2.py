@@ -9,7 +9,7 @@ from benchmarks.measures import budgets
 from benchmarks.measures.budgets import Target
 
 SEARCH = (
-    "compress.methods=[{name: drop_layers}, prune_structured, quantize_static, quantize_dynamic]",
+    "compress.methods=[drop_layers, prune_structured, trim_vocabulary, quantize_static, quantize_dynamic]",
     "compress.trials=9",
     "compress.recover_epochs=1",
 )

@@ -43,9 +43,12 @@ FIRST = 4
 WORST_DROP = 10.0
 """Points; the reference point is this drop at the time and the size of the dense model."""
 GRID = (
-    "compress.methods=[{name: prune_structured, knobs: {ratio: [0.25, 0.4, 0.55, 0.7], importance: magnitude}}, "
+    "compress.methods=[{name: prune_structured, knobs: {ratio: [0.25, 0.45, 0.65], importance: magnitude}}, "
     "{name: prune_magnitude, knobs: {sparsity: [0.4, 0.6, 0.8]}}, {name: quantize_static, knobs: {preset: mixed}}]",
-    "compress.recover_epochs=1",
+    "compress.engines=[openvino, onnxruntime]",
+    "compress.recover_epochs=0.5",
+    "compress.batch_sizes=[1]",
+    "compress.evaluation_rows=3000",
     "compress.sensitivity_rows=0",
 )
 
