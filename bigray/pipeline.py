@@ -337,6 +337,7 @@ def _hand_out(this: Run, dense: Artifact, model: Path, before: Variant, after: V
                 "model": [one.model_dump() for one in after.latency],
                 "dense": [one.model_dump() for one in before.latency],
                 "speedup": after.speedup,
+                "speedups": after.speedups,
             },
             "verdict": results.verdict.model_dump() if results.verdict else {},
         }

@@ -209,7 +209,7 @@ class Compress(Section):
     sensitivity_rows: int = Field(128, ge=0)
     """Validation rows on which each group of layers is probed before a search that prunes; 0 does without."""
     batch_sizes: list[Annotated[int, Field(ge=1)]] = Field([1], min_length=1)
-    """Batch sizes at which latency is measured; the first one decides."""
+    """Batch sizes at which latency is measured; a model has to be faster at each, and over all of them one is the fastest."""
     threads: int = Field(1, ge=1)
     """Threads of one inference when latency is measured and served."""
 

@@ -42,12 +42,20 @@ class Variant(BaseModel):
     steps: tuple[Step, ...] = ()
     metrics: dict[str, Estimate] = {}
     latency: list[Latency] = []
-    """One per batch size, the deciding one first."""
+    """One per batch size, in the order of the recipe."""
     speedup: float = 1.0
-    """How many times faster than the dense torch_eager model, measured interleaved with it."""
+    """How many times faster than the dense torch_eager model, measured interleaved with it; over several batch sizes the
+    geometric mean (Fleming and Wallace 1986, CACM 29(3))."""
+    speedups: tuple[float, ...] = ()
+    """The same at each batch size."""
     size_bytes: int = 0
     memory_bytes: int | None = None
     """Peak resident memory of a process that serves it alone; None when not measured."""
+
+    @property
+    def least_speedup(self) -> float:
+        """The speed-up at the batch size that gains least."""
+        return min(self.speedups, default=self.speedup)
 
     @property
     def label(self) -> str:

@@ -47,5 +47,5 @@ def compression_bars(name: str, results: Results, *, speedup: float) -> list[Bar
     best = f" ({chosen.label})"
     return [
         at_most(f"{name}: drop of the chosen model, unseen rows", verdict.drop_points, results.max_drop, "points"),
-        at_least(f"{name}: chosen against dense, batch 1, one thread{best}", chosen.speedup, speedup, "x"),
+        at_least(f"{name}: chosen against dense, batch 1, one thread{best}", chosen.speedups[0], speedup, "x"),
     ]

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any
 
 from bigray import measure
@@ -187,14 +188,15 @@ class Workbench:
         """Return how fast and how large a candidate is, and its session."""
         recipe = self.job.recipe
         session = load_session(self.task, self.architecture, plan.engine, directory, recipe.compress.threads)
-        latency, speedup = compare(
+        latency, speedups = compare(
             self.task, self.reference.session, session, self.job.evaluation, recipe, seconds=seconds
         )
         variant = Variant(
             engine=plan.engine,
             steps=plan.steps,
             latency=latency["candidate"],
-            speedup=speedup,
+            speedup=geometric_mean(speedups),
+            speedups=tuple(speedups),
             size_bytes=measure.directory_bytes(directory),
         )
         return variant, session
@@ -251,14 +253,14 @@ def usual_batch(task: Task, rows: Sequence[Row], size: int) -> Batch:
 
 def compare(
     task: Task, dense: Any, candidate: Any, rows: Sequence[Row], recipe: Recipe, *, seconds: float = 1.5
-) -> tuple[dict[str, list[Latency]], float]:
+) -> tuple[dict[str, list[Latency]], list[float]]:
     """Measure two sessions interleaved at the recipe's batch sizes, on rows of about median size.
 
-    Returns the latencies of ``dense`` and ``candidate``, and the speed-up at the first batch size: the median of the
-    rounds' ratios, in wall or in processor time, whichever is smaller.
+    Returns the latencies of ``dense`` and ``candidate``, and the speed-up at each batch size: the median of the rounds'
+    ratios, in wall or in processor time, whichever is smaller.
     """
     found: dict[str, list[Latency]] = {"dense": [], "candidate": []}
-    speedup = 0.0
+    speedups = []
     for size in recipe.compress.batch_sizes:
         batch = usual_batch(task, rows, size)
         sessions = {"dense": Inference(task, dense), "candidate": Inference(task, candidate)}
@@ -266,8 +268,8 @@ def compare(
             race = measure.race(sessions, batch, seconds=seconds, threads=recipe.compress.threads)
         for name, entries in found.items():
             entries.append(race.latency[name])
-        speedup = speedup or race.believed("dense", "candidate")
-    return found, speedup
+        speedups.append(race.believed("dense", "candidate"))
+    return found, speedups
 
 
 def dense_answers(recipe: Recipe, dense: Path, rows: Sequence[Row]) -> list[Any]:
@@ -299,7 +301,9 @@ def verify(
     first = compare(task, old, new, rows, recipe, seconds=1.5)
     old.close()
     new.close()
-    latency, speedup = min(first, compare(task, *loaded(), rows, recipe, seconds=1.5), key=lambda race: race[1])
+    second = compare(task, *loaded(), rows, recipe, seconds=1.5)
+    speedups = tuple(map(min, first[1], second[1]))
+    latency, _ = min(first, second, key=lambda race: geometric_mean(race[1]))
     before_scores = estimates(task, before, rows, recipe.seed)
     dense_variant = Variant(
         engine=manifest.engine,
@@ -313,7 +317,8 @@ def verify(
         steps=plan.steps,
         metrics=estimates(task, after, rows, recipe.seed),
         latency=latency["candidate"],
-        speedup=speedup,
+        speedup=geometric_mean(speedups),
+        speedups=speedups,
         size_bytes=measure.directory_bytes(candidate),
         memory_bytes=peak_memory(dense, plan.engine, candidate, threads),
     )

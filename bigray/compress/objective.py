@@ -9,7 +9,8 @@ from bigray.recipe import Compress
 from bigray.results import Early, Trial, Variant, Verdict
 
 FASTER = 1.05
-"""Least speed-up over the dense model: less cannot be told from what a busy machine does to two equal models."""
+"""Least speed-up over the dense model, at every batch size: less cannot be told from what a busy machine does to two
+equal models."""
 LITTLE = 0.1
 """Share of speed or size that is not worth being clearly worse for (epsilon-dominance: Laumanns et al. 2002)."""
 NEAR, FINALISTS = 0.8, 4
@@ -43,7 +44,7 @@ class Limits:
         found = []
         if drop_points > self.max_drop:
             found.append(f"drops {drop_points:.2f} points; at most {self.max_drop:.3g} are allowed")
-        if variant.speedup < FASTER:
+        if variant.least_speedup < FASTER:
             found.append(_slow(variant))
         p95 = variant.latency[0].p95_ms if variant.latency else 0.0
         if self.p95_ms is not None and p95 > self.p95_ms:
@@ -88,9 +89,8 @@ def verdict(dropped: tuple[float, float, float], variant: Variant, limits: Limit
     """Judge a candidate by its drop (value, low, high) on unseen rows and what was measured of it."""
     value, low, high = dropped
     broken = limits.broken(variant, value)
-    kept = (
-        f"drops {value:.2f} points on unseen rows (at most {limits.max_drop:.3g}) and is {variant.speedup:.2f}x faster"
-    )
+    fast = f"{variant.speedup:.2f}x faster" + (f", at least {_least(variant)}" if len(variant.speedups) > 1 else "")
+    kept = f"drops {value:.2f} points on unseen rows (at most {limits.max_drop:.3g}) and is {fast}"
     return Verdict(
         qualified=not broken, reason="; ".join(broken) or kept, max_drop=limits.max_drop, drop_points=value,
         drop_low=low, drop_high=high, speedup=variant.speedup, rows=rows,
@@ -104,7 +104,7 @@ def nearest(trials: Sequence[Trial], limits: Limits) -> Trial | None:
     def misses(trial: Trial) -> tuple[bool, int, float, float]:
         drop = trial.drop_points or 0.0
         broken = limits.broken(trial.variant, drop)
-        return trial.variant.speedup < FASTER, len(broken), max(drop, limits.max_drop), -trial.variant.speedup
+        return trial.variant.least_speedup < FASTER, len(broken), max(drop, limits.max_drop), -trial.variant.speedup
 
     return min(done, key=misses, default=None)
 
@@ -115,9 +115,9 @@ def explain_none(trials: Sequence[Trial], limits: Limits) -> str:
     if best is None:
         reasons = {trial.reason or "unknown" for trial in trials}
         return f"No trial finished. Reasons: {'; '.join(sorted(reasons)[:3])}."
-    if best.variant.speedup < FASTER:
+    if best.variant.least_speedup < FASTER:
         return (
-            f"No candidate was clearly faster than the dense model; the best reached {best.variant.speedup:.2f}x, and "
+            f"No candidate was clearly faster than the dense model; the best reached {_least(best.variant)}, and "
             f"{FASTER:g}x is the least ({best.variant.label})."
         )
     drop = best.drop_points or 0.0
@@ -135,7 +135,7 @@ def hopeless(variant: Variant, trials: Sequence[Trial]) -> str | None:
     Its speed and size are known before it is trained. It is not worth training when it is not faster than dense, or when
     another is as fast, as small, and lost nothing. Limits of the recipe are not asked: outcomes outlive a budget.
     """
-    if variant.speedup < FASTER:
+    if variant.least_speedup < FASTER:
         return _slow(variant)
     for other in trials:
         free = other.status == "ok" and other.drop_points is not None and other.drop_points <= 0.0
@@ -164,8 +164,15 @@ def outrun(variant: Variant, early: Early, trials: Sequence[Trial]) -> str | Non
 
 
 def _slow(variant: Variant) -> str:
-    how = "not" if variant.speedup <= 1.0 else "hardly"
-    return f"is {how} faster than the dense model when measured: {variant.speedup:.2f}x; at least {FASTER:g}x is asked"
+    how = "not" if variant.least_speedup <= 1.0 else "hardly"
+    return f"is {how} faster than the dense model when measured: {_least(variant)}; at least {FASTER:g}x is asked"
+
+
+def _least(variant: Variant) -> str:
+    least = f"{variant.least_speedup:.2f}x"
+    if len(variant.speedups) < 2:
+        return least
+    return f"{least} at batch size {variant.latency[variant.speedups.index(variant.least_speedup)].batch_size}"
 
 
 def _dominates(one: Trial, other: Trial) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import geometric_mean, median
 
 from bigray import measure
 from bigray.artifact import Artifact
@@ -23,13 +23,13 @@ TURNS, SECONDS = 5, 0.4
 
 
 def turns(recipe: Recipe, dense: Path, models: Mapping[int, tuple[str, Path]], rows: Sequence[Row]) -> dict[int, float]:
-    """Return trial -> speed-up over the dense model at the recipe's first batch size, in wall or processor time,
-    whichever is smaller.
+    """Return trial -> speed-up over the dense model, in wall or processor time, whichever is smaller; over the recipe's
+    batch sizes the geometric mean.
 
     Meant for a fresh process.
 
     Args:
-        recipe: Says batch size and threads.
+        recipe: Says batch sizes and threads.
         dense: Artifact of the dense model.
         models: Trial -> engine and folder of its files.
         rows: Of these some of about median size are taken.
@@ -42,12 +42,12 @@ def turns(recipe: Recipe, dense: Path, models: Mapping[int, tuple[str, Path]], r
 
     reference = loaded(artifact.manifest.engine, artifact.model_dir)
     sessions = {one: loaded(engine, folder) for one, (engine, folder) in models.items()}
-    batch = usual_batch(task, rows, settings.batch_sizes[0])
+    batches = [usual_batch(task, rows, size) for size in settings.batch_sizes]
     found: dict[int, list[float]] = {one: [] for one in models}
     with measure.quiet():
         for _ in range(TURNS):
             for one, session in sessions.items():
                 pair = {"dense": reference, "candidate": session}
-                race = measure.race(pair, batch, seconds=SECONDS, threads=settings.threads)
-                found[one].append(race.believed("dense", "candidate"))
+                races = [measure.race(pair, batch, seconds=SECONDS, threads=settings.threads) for batch in batches]
+                found[one].append(geometric_mean(race.believed("dense", "candidate") for race in races))
     return {one: median(speedups) for one, speedups in found.items()}

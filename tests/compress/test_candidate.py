@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ task: text_classification
 data: {train: rows.csv}
 model: {name: ffnn}
 train: {batch_size: 10, learning_rate: 0.02}
-compress: {recover_epochs: 1, batch_sizes: [1]}
+compress: {recover_epochs: 1, batch_sizes: [1, 4]}
 """
 )
 
@@ -64,6 +65,17 @@ def plan(importance: str) -> plans.Plan:
 def job(dense: Path, folder: Path, teach: Callable[..., Any]) -> Job:
     assert open_artifact(dense).predict(ROWS[:3])[1][0].label == "b"
     return Job(RECIPE, dense, folder, ROWS, ROWS[:16], ROWS, 1.0, teach)
+
+
+def test_a_candidate_is_measured_at_each_batch_size(dense: Path, tmp_path: Path) -> None:
+    plain = plans.Plan(engine="onnxruntime")
+    trial = Workbench(job(dense, tmp_path, recover)).run(plain)
+    assert [one.batch_size for one in trial.variant.latency] == [1, 4]
+    assert trial.variant.speedup == pytest.approx(geometric_mean(trial.variant.speedups))
+    assert trial.variant.least_speedup == min(trial.variant.speedups)
+    before = candidate.dense_answers(RECIPE, dense, ROWS)
+    judged = candidate.verify(RECIPE, dense, tmp_path / plain.key / "model", plain, ROWS, before)
+    assert len(judged.chosen.speedups) == 2
 
 
 def test_the_fastest_run_side_by_side(dense: Path, tmp_path: Path) -> None:

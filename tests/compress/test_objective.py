@@ -11,9 +11,12 @@ from bigray.results import Early, Latency, Trial, Variant
 ONE = Limits(1.0)
 
 
+def latency(p95=1.0, batch_size=1):
+    return Latency(batch_size=batch_size, threads=1, p50_ms=p95, p95_ms=p95, items_per_s=1.0, spread=0.0, runs=9)
+
+
 def variant(speedup=2.0, size=100, p95=1.0, memory=None):
-    speed = Latency(batch_size=1, threads=1, p50_ms=p95, p95_ms=p95, items_per_s=1.0, spread=0.0, runs=9)
-    return Variant(engine="openvino", speedup=speedup, size_bytes=size, latency=[speed], memory_bytes=memory)
+    return Variant(engine="openvino", speedup=speedup, size_bytes=size, latency=[latency(p95)], memory_bytes=memory)
 
 
 def trial(number, drop, speedup, size=100, status="ok", **more):
@@ -28,6 +31,22 @@ def test_the_fastest_within_the_budget_comes_first():
 
 def test_a_model_that_is_not_faster_never_wins():
     assert objective.ranked([trial(0, 0.0, 1.0), trial(1, -5.0, 0.99)], ONE) == []
+
+
+def test_a_model_that_is_slower_at_one_of_the_batch_sizes_never_wins():
+    one = trial(0, 0.0, 1.3)
+    at_both = one.variant.model_copy(update={"latency": [latency(), latency(5.0, 8)], "speedups": (1.9, 0.9)})
+    one = one.model_copy(update={"variant": at_both})
+    assert objective.ranked([one], ONE) == []
+    assert "not faster" in (objective.objection(one, ONE) or "")
+    assert "0.90x at batch size 8" in (objective.objection(one, ONE) or "")
+    assert "0.90x at batch size 8" in objective.explain_none([one], ONE)
+    assert objective.hopeless(at_both, []) is not None
+    assert not objective.verdict((0.0, 0.0, 0.0), at_both, ONE, 10).qualified
+    fine = at_both.model_copy(update={"speedups": (1.9, 1.1)})
+    found = objective.verdict((0.0, 0.0, 0.0), fine, ONE, 10)
+    assert found.qualified
+    assert "1.30x faster, at least 1.10x at batch size 8" in found.reason
 
 
 def test_a_label_is_short():
