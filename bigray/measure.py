@@ -1,6 +1,6 @@
 """How fast and how big: sessions raced against each other, folders weighed, the machine described.
 
-Times are wall time of one `Session.run`. Machines are noisy, so models are never timed one after the other: a `race`
+Times are wall time of one `Session.run`; on a GPU its own, by CUDA events. Machines are noisy, so models are never timed one after the other: a `race`
 calls them in turns, A B C A B C ..., and a speed-up is the median of the ratios within the rounds. What slows the machine
 for a while then slows all of them. One bias remains: on an overloaded machine long runs are interrupted more often than
 short ones, which flatters the faster model. `Race.cpu_speedup` counts processor time instead, which waiting does not
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +50,7 @@ class Race:
     times_ms: Mapping[str, np.ndarray]
     """Model -> (rounds,) milliseconds; entry i of every model comes from the same round."""
     cpu_ms: Mapping[str, np.ndarray]
-    """The same in processor time, summed over this process's threads."""
+    """The same in processor time, summed over this process's threads; of a GPU its time again."""
 
     @cached_property
     def latency(self) -> dict[str, Latency]:
@@ -116,10 +116,13 @@ def race(
     while rounds < MIN_ROUNDS or (time.perf_counter() < end and rounds < MAX_ROUNDS):
         # every other round backwards: none always runs on the caches that the same neighbour left
         for name in order if rounds % 2 == 0 else reversed(order):
+            own = sessions[name].stopwatch()
             worked, begun = time.process_time_ns(), time.perf_counter_ns()
-            sessions[name].run(inputs)
-            times[name].append((time.perf_counter_ns() - begun) / 1e6)
-            cpu[name].append((time.process_time_ns() - worked) / 1e6)
+            with own or nullcontext():
+                sessions[name].run(inputs)
+            wall, cpu_ns = time.perf_counter_ns() - begun, time.process_time_ns() - worked
+            times[name].append(own.ms if own else wall / 1e6)
+            cpu[name].append(own.ms if own else cpu_ns / 1e6)
         rounds += 1
     return Race(batch_size, threads, _arrays(times), _arrays(cpu))
 

@@ -226,6 +226,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     from bigray.data import sources
     from bigray.evaluate import evaluate
     from bigray.predictor import open_artifact
+    from bigray.recovery import held, recover
 
     recipe, settings = this.recipe, this.recipe.compress
     folder = this.directory / f"search-{digest(recipe, 'search')}"
@@ -235,6 +236,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     with this.stage("evaluate"):
         predictor = open_artifact(dense.directory, threads=settings.threads)
         scores = evaluate(predictor, validation, seed=recipe.seed)
+    cores, gpus = held(recipe)
     job = Job(
         recipe=recipe,
         dense=dense.directory,
@@ -243,7 +245,9 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
         calibration=recovery[: settings.calibration_rows],
         recovery=recovery,
         dense_metric=scores[results.metric].value,
-        recover=_recover,
+        recover=recover,
+        cores=cores,
+        gpus=gpus,
     )
     limits = objective.Limits.of(settings, job.dense_metric)
     results = results.model_copy(update={"max_drop": limits.max_drop})
@@ -362,16 +366,6 @@ def _manifest(this: Run, architecture: Any, engine: str) -> Manifest:
         hardware=measure.hardware(),
         versions=measure.versions(),
     )
-
-
-def _recover(task: Task, network: Any, teacher: Any, rows: Any, recipe: Recipe, glance: Any) -> None:
-    from bigray.compress.search import at_once
-    from bigray.train.recover import recover
-    from bigray.train.recover_group import recover_together, room
-
-    several = recipe.train.workers > 1 or recipe.train.gpu
-    train = recover_together if several and room(recipe, at_once(recipe)) else recover
-    train(task, network, teacher, rows, recipe, epochs=recipe.compress.recover_epochs, glance=glance)
 
 
 def _dense_done(this: Run) -> tuple[Artifact | None, list[dict[str, Any]]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bigray import plugins
 from bigray.artifact import Artifact
-from bigray.engines.base import Program, Session
+from bigray.engines.base import Program, Session, Stopwatch
 from bigray.models.base import Architecture, build
 from bigray.schemas import Wire
 from bigray.tasks.base import Batch, Graph, Row, Task
@@ -109,3 +109,7 @@ class Inference(Session):
     def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Batch:
         """Run the task's inference."""
         return self.task.infer(self.session.run, dict(inputs))
+
+    def stopwatch(self) -> Stopwatch | None:
+        """Return the session's."""
+        return self.session.stopwatch()

@@ -88,12 +88,13 @@ def _one(
 
 
 def _plans(task: Task) -> Iterator[tuple[Plan, str | None]]:
-    """Yield every engine bare and with each graph method, and why a plan is out of the question."""
+    """Yield every engine bare and with each method that needs no training, and why a plan is out of the question."""
     engines = plugins.names(ENGINES)
     for engine in sorted(engines, key=lambda name: name != "torch_eager"):
         missing = plugins.load(ENGINES, engine).ENGINE.available()
         yield Plan(engine=engine), missing
         for name in plugins.names(METHODS):
             kind = method(name)
-            if kind.stage == "graph" and missing is None and engine != "torch_eager":
+            untrained = kind.stage == "graph" or (kind.stage == "both" and not kind.needs_recovery)
+            if untrained and missing is None and engine != "torch_eager":
                 yield Plan(engine=engine, steps=(step(name, {}),)), kind.available() or kind.suits(task, engine)

@@ -252,6 +252,8 @@ class Serve(Section):
     """Longest time for one request; then 504."""
     cpus: float = Field(1, gt=0)
     """Cores of one replica; the engine uses as many threads (at least 1)."""
+    gpus: float = Field(1.0, gt=0)
+    """GPUs of one replica, of a model whose engine runs on one (torch_gpu); a share lets several use the same."""
     max_body_bytes: int = Field(10 * 2**20, ge=1024)
     """Largest request body."""
     max_audio_s: float = Field(600.0, gt=0, le=6 * 3600)

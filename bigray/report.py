@@ -65,7 +65,8 @@ def render(results: Results, folder: Path | None = None) -> str:
         interval=_interval(results),
         speeds=_speeds(results),
         contributions=_contributions(results),
-        core_hours=_core_hours(results),
+        core_hours=sum(trial.seconds * trial.cores for trial in results.trials) / 3600,
+        gpu_hours=sum(trial.seconds * trial.gpus for trial in results.trials) / 3600,
         metrics=_metric_names(results),
         samples=[] if folder is None else [_heard(sample, folder) for sample in results.samples],
         recipe=yaml.safe_dump(results.recipe, sort_keys=False, allow_unicode=True) if results.recipe else "",
@@ -198,11 +199,6 @@ def _contributions(results: Results) -> list[tuple[str, Trial | None]]:
         )
         for part in parts
     ]
-
-
-def _core_hours(results: Results) -> float:
-    """Return what the candidates cost; each works on one core."""
-    return sum(trial.seconds for trial in results.trials) / 3600
 
 
 def _dense_point(results: Results, trial: Trial) -> tuple[float, float] | None:

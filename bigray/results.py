@@ -105,6 +105,9 @@ class Trial(BaseModel):
     reason: str | None = None
     """Why it failed, or why it was not chosen."""
     seconds: float = 0.0
+    cores: float = 1.0
+    """Held meanwhile at most, those of a recovery on several workers included."""
+    gpus: int = 0
     on_front: bool = False
     chosen: bool = False
 

@@ -205,6 +205,10 @@ def test_single_recipes_are_marked_and_steps_are_told_apart(results: Results) ->
     assert 'class="picked"' in rows[3]
     hours = sum(trial.seconds for trial in results.trials) / 3600
     assert f"{hours:.3g} core-hours" in page
+    assert "GPU-hours" not in page
+    held = [trial.model_copy(update={"cores": 3.0, "gpus": 2}) for trial in trials]
+    page = report.render(results.model_copy(update={"trials": held}))
+    assert f"{3 * hours:.3g} core-hours, {2 * hours:.3g} GPU-hours" in page
     assert "p95 latency in ms" in page
 
 

@@ -35,6 +35,7 @@ from bigray.measure import directory_bytes
 from bigray.predictor import open_artifact
 from bigray.progress import Display
 from bigray.recipe import Recipe
+from bigray.recovery import recover
 from bigray.results import Trial
 
 SHARE, SEEDS = 0.2, 5
@@ -109,7 +110,7 @@ def _job(recipe: Recipe) -> Job:
     predictor = open_artifact(dense)
     metric = evaluate(predictor, evaluation, seed=recipe.seed)[predictor.task.primary.name].value
     calibration = recovery[: recipe.compress.calibration_rows]
-    return Job(recipe, dense, folder / "grid", evaluation, calibration, recovery, metric, pipeline._recover)
+    return Job(recipe, dense, folder / "grid", evaluation, calibration, recovery, metric, recover)
 
 
 def _record(job: Job, plans: Space) -> Mapping[str, Trial]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bigray import measure
 from bigray.artifact import Artifact, write_atomically
+from bigray.compress import plan as plans
 from bigray.compress.objective import Limits, hopeless, outrun, verdict
 from bigray.compress.plan import Plan, carry_out, complete, method
 from bigray.compress.weigh import peak_memory
@@ -57,6 +58,9 @@ class Job:
     dense_metric: float
     """The dense model's primary metric on the evaluation rows."""
     recover: Recover
+    cores: float = 1.0
+    """What a candidate holds while it is worked on, at most."""
+    gpus: int = 0
 
 
 @dataclass
@@ -66,9 +70,12 @@ class Workbench:
     job: Job
     task: Task = field(init=False)
     reference: Predictor = field(init=False)
+    """The dense model as training left it."""
     network: nn.Module = field(init=False)
     """The dense network, never changed."""
     architecture: Architecture = field(init=False)
+    _sessions: dict[str, Session] = field(init=False)
+    """Engine -> the dense model on it."""
     _glanced: list[Any] | None = field(init=False, default=None)
     """The dense model's answers to the rows that `glance` looks at."""
 
@@ -77,10 +84,20 @@ class Workbench:
         manifest = artifact.manifest
         self.task = load_task(manifest.task, artifact.task_dir)
         self.architecture, self._weights = manifest.architecture, artifact.model_dir
-        threads = self.job.recipe.compress.threads
-        session = load_session(self.task, manifest.architecture, manifest.engine, artifact.model_dir, threads)
-        self.reference = Predictor(self.task, session)
+        self._sessions = {manifest.engine: self.open(manifest.engine, artifact.model_dir)}
+        self.reference = Predictor(self.task, self._sessions[manifest.engine])
         self.network = self._load()
+
+    def open(self, engine: str, directory: Path) -> Session:
+        """Load exported files of this architecture."""
+        return load_session(self.task, self.architecture, engine, directory, self.job.recipe.compress.threads)
+
+    def dense(self, engine: str) -> Session:
+        """Return the dense model as it runs where ``engine`` does."""
+        name = plans.runtime(engine).reference
+        if name not in self._sessions:
+            self._sessions[name] = self.open(name, self._weights)
+        return self._sessions[name]
 
     def _load(self) -> nn.Module:
         from bigray.models import _weights
@@ -109,7 +126,8 @@ class Workbench:
             variant = Variant(engine=plan.engine, steps=plan.steps)
             text = " ".join(str(error).split())[:300]
             trial = Trial(number=0, status="failed", variant=variant, reason=f"{type(error).__name__}: {text}")
-        trial = trial.model_copy(update={"seconds": time.monotonic() - begun})
+        held = {"cores": self.job.cores, "gpus": self.job.gpus}
+        trial = trial.model_copy(update={"seconds": time.monotonic() - begun, **held})
         write_atomically(kept, trial.model_dump_json(indent=2))
         return trial
 
@@ -169,10 +187,8 @@ class Workbench:
             self._glanced = answers(self.reference, rows)
         with tempfile.TemporaryDirectory(dir=self.job.directory) as scratch:
             keep = self.task.keep(self.network)
-            complete(plan, self.task, copy.deepcopy(network), keep, self.job.calibration, Path(scratch))
-            session = load_session(
-                self.task, self.architecture, plan.engine, Path(scratch), self.job.recipe.compress.threads
-            )
+            complete(plan, self.task, copy.deepcopy(network).cpu(), keep, self.job.calibration, Path(scratch))
+            session = self.open(plan.engine, Path(scratch))
             with measure.work():
                 found = answers(Predictor(self.task, session), rows)
             session.close()
@@ -187,10 +203,9 @@ class Workbench:
     def _measure(self, plan: Plan, directory: Path, seconds: float = 1.5) -> tuple[Variant, Session]:
         """Return how fast and how large a candidate is, and its session."""
         recipe = self.job.recipe
-        session = load_session(self.task, self.architecture, plan.engine, directory, recipe.compress.threads)
-        latency, speedups = compare(
-            self.task, self.reference.session, session, self.job.evaluation, recipe, seconds=seconds
-        )
+        session = self.open(plan.engine, directory)
+        dense = self.dense(plan.engine)
+        latency, speedups = compare(self.task, dense, session, self.job.evaluation, recipe, seconds=seconds)
         variant = Variant(
             engine=plan.engine,
             steps=plan.steps,
@@ -288,10 +303,10 @@ def verify(
     artifact = Artifact.open(dense)
     manifest = artifact.manifest
     task = load_task(manifest.task, artifact.task_dir)
-    threads = recipe.compress.threads
+    threads, reference = recipe.compress.threads, plans.runtime(plan.engine).reference
 
     def loaded() -> tuple[Session, Session]:
-        old = load_session(task, manifest.architecture, manifest.engine, artifact.model_dir, threads)
+        old = load_session(task, manifest.architecture, reference, artifact.model_dir, threads)
         return old, load_session(task, manifest.architecture, plan.engine, candidate, threads)
 
     old, new = loaded()
@@ -306,11 +321,11 @@ def verify(
     latency, _ = min(first, second, key=lambda race: geometric_mean(race[1]))
     before_scores = estimates(task, before, rows, recipe.seed)
     dense_variant = Variant(
-        engine=manifest.engine,
+        engine=reference,
         metrics=before_scores,
         latency=latency["dense"],
         size_bytes=measure.directory_bytes(artifact.model_dir),
-        memory_bytes=peak_memory(dense, manifest.engine, artifact.model_dir, threads),
+        memory_bytes=peak_memory(dense, reference, artifact.model_dir, threads),
     )
     chosen = Variant(
         engine=plan.engine,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bigray import measure, plugins
 from bigray.artifact import Step
 from bigray.compress.base import Method, Samples
-from bigray.engines.base import graph_folders
+from bigray.engines.base import Engine, graph_folders
 from bigray.errors import RecipeError
 from bigray.predictor import program
 from bigray.tasks.base import Row, Task
@@ -42,6 +42,12 @@ class Plan(BaseModel):
 def method(name: str) -> Method:
     """Load a method by name."""
     found: Method = plugins.load(METHODS, name).METHOD
+    return found
+
+
+def runtime(name: str) -> Engine:
+    """Load an engine by name."""
+    found: Engine = plugins.load(ENGINES, name).ENGINE
     return found
 
 
@@ -101,7 +107,7 @@ def complete(
         for kind, config in _todo(plan):
             if kind.stage != "graph":
                 kind.finish(program(task, network), config, keep)
-        plugins.load(ENGINES, plan.engine).ENGINE.export(program(task, network), directory)
+        runtime(plan.engine).export(program(task, network), directory)
         for kind, config in _todo(plan):
             if kind.stage != "network":
                 for folder in graph_folders(directory).values():

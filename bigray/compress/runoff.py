@@ -13,6 +13,7 @@ from statistics import geometric_mean, median
 
 from bigray import measure
 from bigray.artifact import Artifact
+from bigray.compress import plan as plans
 from bigray.compress.candidate import usual_batch
 from bigray.predictor import Inference, load_session, load_task
 from bigray.recipe import Recipe
@@ -40,14 +41,15 @@ def turns(recipe: Recipe, dense: Path, models: Mapping[int, tuple[str, Path]], r
     def loaded(engine: str, folder: Path) -> Inference:
         return Inference(task, load_session(task, architecture, engine, folder, settings.threads))
 
-    reference = loaded(artifact.manifest.engine, artifact.model_dir)
+    beside = {engine: plans.runtime(engine).reference for engine, _ in models.values()}
+    references = {name: loaded(name, artifact.model_dir) for name in set(beside.values())}
     sessions = {one: loaded(engine, folder) for one, (engine, folder) in models.items()}
     batches = [usual_batch(task, rows, size) for size in settings.batch_sizes]
     found: dict[int, list[float]] = {one: [] for one in models}
     with measure.quiet():
         for _ in range(TURNS):
             for one, session in sessions.items():
-                pair = {"dense": reference, "candidate": session}
+                pair = {"dense": references[beside[models[one][0]]], "candidate": session}
                 races = [measure.race(pair, batch, seconds=SECONDS, threads=settings.threads) for batch in batches]
                 found[one].append(geometric_mean(race.believed("dense", "candidate") for race in races))
     return {one: median(speedups) for one, speedups in found.items()}

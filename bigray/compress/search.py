@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from bigray.compress.objective import Limits
 from bigray.compress.plan import Plan
 from bigray.compress.proposer import Proposer
 from bigray.compress.space import Space
+from bigray.engines.base import on_gpu
 from bigray.errors import SearchFailed
 from bigray.polling import polling
 from bigray.recipe import Recipe
@@ -129,7 +130,7 @@ def _run(job: Job, space: Space, proposer: Proposer, listen: Listen) -> None:
 
     trainable = tune.with_parameters(CandidateTrial, job=job, space=space)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"CPU": 1}),
+        tune.with_resources(trainable, {"CPU": 1, "GPU": gpus(settings.engines)}),
         tune_config=tune.TuneConfig(
             search_alg=proposer,
             num_samples=proposer.left,
@@ -153,7 +154,7 @@ def sensitivities(job: Job, space: Space, listen: Listen = _silent) -> list[Laye
         return []
     engine = next(iter(space.graph))
     folder = job.directory.parent / f"sensitivity-{sensitivity.key(job, engine)}"
-    remote = ray.remote(num_cpus=1, max_calls=1)
+    remote = ray.remote(num_cpus=1, num_gpus=gpus([engine]), max_calls=1)
     if not (folder / "layers.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "layers.json", json.dumps(ray.get(remote(_layers).remote(job))))
@@ -208,16 +209,23 @@ class Judge:
             return Verified.model_validate_json(kept.read_text(encoding="utf-8"))
         if self._shared is None:
             rows = ray.put(list(self._rows))
-            self._shared = rows, _alone(candidate.dense_answers).remote(self._recipe, self._dense, rows)
-        judged = _alone(candidate.verify).remote(self._recipe, self._dense, folder / "model", plan, *self._shared)
+            self._shared = rows, _alone(candidate.dense_answers, []).remote(self._recipe, self._dense, rows)
+        judged = _alone(candidate.verify, [plan.engine]).remote(
+            self._recipe, self._dense, folder / "model", plan, *self._shared
+        )
         outcome: Verified = ray.get(judged)
         write_atomically(kept, outcome.model_dump_json(indent=2))
         return outcome
 
 
-def _alone(function: Callable[..., Any]) -> Any:
+def gpus(engines: Iterable[str]) -> int:
+    """Return how many GPUs a process takes that runs models on these engines."""
+    return int(any(on_gpu(name) for name in engines))
+
+
+def _alone(function: Callable[..., Any], engines: Iterable[str]) -> Any:
     """Return a remote function that runs in a fresh process, once."""
-    return ray.remote(num_cpus=1, max_calls=1, max_retries=0)(function)
+    return ray.remote(num_cpus=1, num_gpus=gpus(engines), max_calls=1, max_retries=0)(function)
 
 
 def last_race(
@@ -234,7 +242,11 @@ def last_race(
     kept = folder / f"race-{hashlib.sha256(' '.join(sorted(keys.values())).encode()).hexdigest()[:10]}.json"
     if not kept.is_file():
         models = {trial.number: (trial.variant.engine, folder / keys[trial.number] / "model") for trial in few}
-        found = ray.get(_alone(runoff.turns).remote(recipe, dense, models, ray.put(list(rows))))
+        found = ray.get(
+            _alone(runoff.turns, [engine for engine, _ in models.values()]).remote(
+                recipe, dense, models, ray.put(list(rows))
+            )
+        )
         write_atomically(kept, json.dumps({keys[number]: speedup for number, speedup in found.items()}))
     speedups = json.loads(kept.read_text(encoding="utf-8"))
     return {number: speedups[key] for number, key in keys.items()}

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from bigray import plugins
 from bigray.artifact import Step
 from bigray.compress.base import Method
-from bigray.compress.plan import ENGINES, METHODS, Plan, method, step
+from bigray.compress.plan import METHODS, Plan, method, runtime, step
 from bigray.errors import RecipeError
 from bigray.recipe import Compress
 from bigray.recipe import Method as Wanted
@@ -141,7 +141,7 @@ def build(settings: Compress, task: Task) -> Space:
     left_out: list[str] = []
     engines = []
     for name in settings.engines:
-        reason = plugins.load(ENGINES, name).ENGINE.available()
+        reason = runtime(name).available()
         left_out += [f"engine {name}: {reason}"] if reason else []
         engines += [] if reason else [name]
     network: list[str] = []
@@ -153,7 +153,7 @@ def build(settings: Compress, task: Task) -> Space:
         if reason := kind.available():
             left_out.append(f"method {wanted.name}: {reason}")
             continue
-        if kind.stage == "both" and settings.recover_epochs == 0:
+        if kind.stage == "both" and kind.needs_recovery and settings.recover_epochs == 0:
             left_out.append(f"method {wanted.name}: it needs training, and compress.recover_epochs is 0")
             continue
         suited = _suited(kind, engines, task, left_out)

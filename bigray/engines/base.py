@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 Arrays = dict[str, np.ndarray]
 
 
+def on_gpu(engine: str) -> bool:
+    """Return whether an engine's sessions take a GPU: its name says so, and nothing need be imported to know."""
+    return engine.endswith("_gpu")
+
+
 @dataclass(frozen=True)
 class Program:
     """A network with what an engine must know to export it.
@@ -49,6 +54,21 @@ class Program:
         return found
 
 
+class Stopwatch(ABC):
+    """Times what happens while it is entered."""
+
+    ms: float = 0.0
+    """Milliseconds of the last time."""
+
+    @abstractmethod
+    def __enter__(self) -> Stopwatch:
+        """Begin."""
+
+    @abstractmethod
+    def __exit__(self, *_: object) -> None:
+        """End, and know how long it took."""
+
+
 class Session(ABC):
     """A loaded model. Safe to call from several threads."""
 
@@ -60,6 +80,10 @@ class Session(ABC):
             inputs: Name -> array.
             part: Which graph of a program of several; the program's own by default.
         """
+
+    def stopwatch(self) -> Stopwatch | None:
+        """Return what times a run better than this process's clock can, or None."""
+        return None
 
     def close(self) -> None:  # noqa: B027 - most sessions hold nothing that needs freeing
         """Free what the session holds."""
@@ -91,6 +115,8 @@ class Engine(ABC):
     """One runtime. Each file of this folder sets ``ENGINE`` to an instance."""
 
     name: ClassVar[str]
+    reference: ClassVar[str] = "torch_eager"
+    """Engine that runs the dense model where this one's are compared with it; it reads the files of torch_eager."""
 
     @abstractmethod
     def available(self) -> str | None:
@@ -105,5 +131,5 @@ class Engine(ABC):
         """Read the files into a session that uses ``threads`` cores per call.
 
         ``program`` builds the bare network with random weights; only an engine whose files hold weights and no graph
-        (torch_eager) calls it.
+        (torch_eager, torch_gpu) calls it.
         """

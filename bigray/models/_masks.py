@@ -22,6 +22,25 @@ UPDATES = 50
 """A growing mask is chosen anew at most this many times."""
 
 
+GROUP = 4
+"""Of the 2:4 pattern: neighbouring inputs of which two are zero."""
+TILE = (32, 64)
+"""Outputs and inputs of a weight in that pattern are multiples of these in 16 bits (`torch.sparse.SparseSemiStructuredTensor`)."""
+
+
+def fits_2_4(layer: nn.Module) -> bool:
+    """Return whether sparse tensor cores take a layer's weight once it has the 2:4 pattern."""
+    return type(layer) is nn.Linear and not (layer.out_features % TILE[0] or layer.in_features % TILE[1])
+
+
+def is_2_4(layer: nn.Module) -> bool:
+    """Return whether they take it as it is: of each four neighbouring inputs at most two count."""
+    if not fits_2_4(layer):
+        return False
+    groups: torch.Tensor = layer.weight.detach().reshape(-1, GROUP)  # type: ignore[operator]
+    return bool(((groups != 0).sum(1) <= GROUP // 2).all())
+
+
 class Mask(nn.Module):
     """Zero for a share of a weight's entries, the smallest ones; with ``group`` the smallest of each so many inputs.
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from bigray.errors import ArtifactError
 
@@ -107,7 +108,65 @@ class LowRank(nn.Sequential, Replacement):
         raise TypeError(f"{type(original).__name__} has no two factors")
 
 
-KINDS: Mapping[str, type[Replacement]] = {one.kind: one for one in (LowRank, Skip, TrimmedEmbedding)}
+class Float8Linear(Replacement):
+    """A linear layer that multiplies 8-bit floats (e4m3).
+
+    x (..., inputs) -> each row over its own scale -> times weight (outputs, inputs) of 8 bits -> (..., outputs), summed up
+    in more and given in bfloat16; outside of autocast in the type of ``x``
+    """
+
+    kind = "float8_linear"
+    weight: torch.Tensor
+    scale: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __init__(self, outputs: int, inputs: int, biased: bool) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(outputs, inputs).to(torch.float8_e4m3fn))
+        self.register_buffer("scale", torch.ones(outputs, 1))
+        self.register_buffer("bias", torch.zeros(outputs, dtype=torch.bfloat16) if biased else None)
+
+    @classmethod
+    def bare(cls, original: Any) -> Float8Linear:
+        """Make one for the place of a linear layer.
+
+        Raises:
+            TypeError: ``original`` is no linear layer.
+        """
+        if not isinstance(original, nn.Linear):
+            raise TypeError(f"{type(original).__name__} is no linear layer")
+        outputs, inputs = original.weight.shape
+        return cls(outputs, inputs, original.bias is not None)
+
+    @classmethod
+    def of(cls, original: Any) -> Float8Linear:
+        """Make one of a linear layer's weights."""
+        made = cls.bare(original)
+        with torch.no_grad():
+            made.weight, made.scale = _float8(original.weight.detach())
+            if made.bias is not None:
+                made.bias.copy_(original.bias)
+        return made
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x W' + b."""
+        rows, scale = _float8(x.reshape(-1, x.shape[-1]))
+        by_row = functional.ScalingType.RowWise
+        found = functional.scaled_mm(
+            rows, self.weight.t(), scale, by_row, self.scale.t(), by_row, bias=self.bias, output_dtype=torch.bfloat16
+        ).reshape(*x.shape[:-1], len(self.weight))
+        return found if torch.is_autocast_enabled(x.device.type) else found.to(x.dtype)
+
+
+def _float8(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (rows, columns) in 8 bits, and the factor of each row, (rows, 1) float32."""
+    largest = torch.finfo(torch.float8_e4m3fn).max
+    values = values.float()
+    scale = values.abs().amax(1, keepdim=True).clamp_min(1e-12) / largest
+    return (values / scale).clamp(-largest, largest).to(torch.float8_e4m3fn), scale
+
+
+KINDS: Mapping[str, type[Replacement]] = {one.kind: one for one in (Float8Linear, LowRank, Skip, TrimmedEmbedding)}
 
 
 def describe(network: nn.Module) -> dict[str, dict[str, Any]]:

@@ -89,6 +89,21 @@ def load(network: nn.Module, directory: Path) -> nn.Module:
     return network
 
 
+def halve(directory: Path) -> int:
+    """Store every matrix and kernel of 32 bits in bfloat16; return how many there were."""
+    stored: dict[str, torch.Tensor] = load_file(directory / WEIGHTS)
+    wide = [name for name, value in stored.items() if value.dtype == torch.float32 and value.dim() > 1]
+    save_file(
+        {**stored, **{name: stored[name].bfloat16() for name in wide}}, directory / WEIGHTS, metadata={"format": "pt"}
+    )
+    return len(wide)
+
+
+def types(directory: Path) -> set[torch.dtype]:
+    """Return the types of the tensors that `save` wrote."""
+    return {value.dtype for value in load_file(directory / WEIGHTS).values()}
+
+
 def _sizes(module: nn.Module) -> dict[str, Any]:
     held = {name: value for name in ATTRIBUTES if _is_size(value := module.__dict__.get(name))}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in held.items()}

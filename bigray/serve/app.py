@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bigray.artifact import Artifact
+from bigray.engines.base import on_gpu
 from bigray.errors import RecipeError
 from bigray.recipe import Name, Serve
 from bigray.schemas import Wire
@@ -113,7 +114,7 @@ def build(args: ServeArgs) -> serve.Application:
     """
     manifest = Artifact.open(args.artifact, verify=False).manifest
     settings = merged(manifest.recipe.get("serve") or {}, args.settings)
-    deployment = Model.options(name=manifest.task, **options(settings, manifest.latency))  # type: ignore[attr-defined]
+    deployment = Model.options(name=manifest.task, **options(settings, manifest.latency, manifest.engine))  # type: ignore[attr-defined]
     application: serve.Application = deployment.bind(args.artifact, args.name, settings.model_dump(mode="json"))
     return application
 
@@ -137,8 +138,9 @@ def merged(own: dict[str, Any], over: dict[str, Any]) -> Serve:
         raise RecipeError(f"serve.{where}: {first['msg']}. Known: {known}.", pointer=f"serve.{where}") from None
 
 
-def options(settings: Serve, latency: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate the settings into options of a Serve deployment; ``latency`` is that of the artifact's manifest."""
+def options(settings: Serve, latency: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """Translate the settings into options of a Serve deployment; ``latency`` and ``engine`` are the artifact's."""
+    gpus = {"num_gpus": settings.gpus} if on_gpu(engine) else {}
     return {
         **scaling.options(settings, latency),
         "max_ongoing_requests": settings.max_ongoing_requests,
@@ -150,5 +152,5 @@ def options(settings: Serve, latency: Mapping[str, Any]) -> dict[str, Any]:
         "health_check_timeout_s": 30,
         # a new version starts before the old one stops, so a model of one replica has no gap either
         "max_surge_percent": 100 if settings.max_replicas == 1 else 50,
-        "ray_actor_options": {"num_cpus": settings.cpus, "runtime_env": lean.environment()},
+        "ray_actor_options": {"num_cpus": settings.cpus, **gpus, "runtime_env": lean.environment()},
     }

@@ -8,8 +8,8 @@ smaller network needs less of it (Han et al. 2015, arXiv 1506.02626, section 3.2
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,22 @@ class Part:
 
 
 ALONE = Part()
+
+
+@contextmanager
+def lent_device(*networks: nn.Module) -> Iterator[Part]:
+    """Put networks on the GPU that this process was lent, and back afterwards; gives the part that trains there.
+
+    Without a GPU they stay where they are.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        for network in networks:
+            network.to(device)
+        yield Part(device=device)
+    finally:
+        for network in networks:
+            network.cpu()
 
 
 def recover(

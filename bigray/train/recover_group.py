@@ -36,14 +36,15 @@ ASKED = 10
 State = dict[str, torch.Tensor]
 
 
-def room(recipe: Recipe, beside: int) -> bool:
+def room(recipe: Recipe, beside: int, gpus: int = 0) -> bool:
     """Return whether the cluster has room for the recipe's workers.
 
-    ``beside`` are CPUs held by candidates that wait for their workers: were there no room, they would wait for ever.
+    ``beside`` are the CPUs, and ``gpus`` the GPUs, held by candidates that wait for their workers: were there no room, they
+    would wait for ever.
     """
     settings, there = recipe.train, ray.cluster_resources()
     enough = there.get("CPU", 0) >= settings.workers * settings.cpus_per_worker + beside
-    return enough and (not settings.gpu or there.get("GPU", 0) >= settings.workers)
+    return enough and (not settings.gpu or there.get("GPU", 0) >= settings.workers + gpus)
 
 
 def recover_together(

@@ -83,8 +83,8 @@ def test_settings_of_the_artifact_and_of_the_caller() -> None:
 
 
 def test_replicas() -> None:
-    assert app.options(Serve(min_replicas=2, max_replicas=2), {})["num_replicas"] == 2
-    scaling = app.options(Serve(min_replicas=0, max_replicas=3), {})["autoscaling_config"]
+    assert app.options(Serve(min_replicas=2, max_replicas=2), {}, "openvino")["num_replicas"] == 2
+    scaling = app.options(Serve(min_replicas=0, max_replicas=3), {}, "openvino")["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["initial_replicas"], scaling["max_replicas"]) == (0, 1, 3)
 
 

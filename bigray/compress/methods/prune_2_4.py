@@ -2,21 +2,21 @@
 
 The pattern that NVIDIA GPUs since Ampere multiply at up to twice the speed (Mishra et al. 2021, arXiv 2104.08378), in
 PyTorch by `torch.sparse.to_sparse_semi_structured`. CPUs have no kernels for it ("Only CUDA tensors are currently
-supported"), so the method is offered only where there is such a GPU, and only for weights that are then run there: the
-engines here run on the CPU, where the zeros bring nothing but compressed size.
+supported"), so the method is offered only where there is such a GPU, and for the engine that runs there. The kernels want
+16 bits, so weights are stored and run in bfloat16.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from bigray.compress.base import ConversionError, Method, MethodConfig, Samples
 from bigray.compress.methods import _networks
-from bigray.engines.base import Program
+from bigray.engines.base import Arrays, Program
 from bigray.tasks.base import Task
 
-GROUP = 4
 CAPABILITY = (8, 0)
 """Oldest compute capability whose tensor cores know the pattern."""
 
@@ -29,8 +29,7 @@ class Prune24(Method):
     """See the module's text."""
 
     name = "prune_2_4"
-    stage = "network"
-    rank = 4
+    stage = "both"
     needs_recovery = True
     Config: ClassVar[type[MethodConfig]] = Config
 
@@ -45,24 +44,27 @@ class Prune24(Method):
         return None
 
     def suits(self, task: Task, engine: str) -> str | None:
-        """Return a reason for engines that write graphs for the CPU."""
-        if engine != "torch_eager":
-            return f"{engine} runs on the CPU here, which has no kernels for the 2:4 pattern; use torch_eager"
+        """Return a reason for every engine but torch_gpu."""
+        if engine != "torch_gpu":
+            return f"{engine} runs on the CPU here, which has no kernels for the 2:4 pattern; use torch_gpu"
         return None
 
     def prune(self, program: Program, config: Any, keep: Sequence[str], samples: Samples) -> None:
         """Put masks on the linear layers; the heads in ``keep`` stay dense.
 
         Raises:
-            ConversionError: There is no linear layer of a multiple of four inputs.
+            ConversionError: There is no linear layer of a size that the kernels take.
         """
         from bigray.models import _masks
 
         layers = _layers(program, keep)
         if not layers:
-            raise ConversionError("prune_2_4 found no linear layer of a multiple of 4 inputs besides the heads.")
+            outputs, inputs = _masks.TILE
+            raise ConversionError(
+                f"prune_2_4 found no linear layer of a multiple of {outputs} outputs and {inputs} inputs besides the heads."
+            )
         for layer in layers:
-            _masks.put(layer, _masks.Mask(layer.weight, 0.5, group=GROUP))
+            _masks.put(layer, _masks.Mask(layer.weight, 0.5, group=_masks.GROUP))
 
     def finish(self, program: Program, config: Any, keep: Sequence[str]) -> None:
         """Make the zeros part of the weights.
@@ -74,18 +76,28 @@ class Prune24(Method):
 
         _masks.settle(program.network)
         for layer in _layers(program, keep):
-            zeros = (layer.weight.detach().reshape(-1, GROUP) == 0).sum(1)
-            if int(zeros.min()) < GROUP // 2:
+            if not _masks.is_2_4(layer):
                 raise ConversionError("prune_2_4: a group of four weights holds fewer than two zeros after training.")
+
+    def rewrite(self, directory: Path, engine: str, config: Any, calibration: Iterable[Arrays], task: Task) -> None:
+        """Store the weights in bfloat16; ``calibration`` is not looked at.
+
+        Raises:
+            ConversionError: There were none.
+        """
+        from bigray.models import _weights
+
+        if not _weights.halve(directory):
+            raise ConversionError("prune_2_4 found no weights of 32 bits in the files.")
 
 
 def _layers(program: Program, keep: Sequence[str]) -> list[Any]:
-    from torch import nn
+    from bigray.models import _masks
 
     return [
         module
         for name, module in program.network.named_modules()
-        if isinstance(module, nn.Linear) and module.in_features % GROUP == 0 and not _networks.is_kept(name, keep)
+        if _masks.fits_2_4(module) and not _networks.is_kept(name, keep)
     ]
 
 

@@ -12,7 +12,7 @@ export const points = (value) => (Number.isFinite(value) ? (Math.round(value * 1
 const METRICS = { map: "mAP", map_50: "mAP at IoU 0.5", wer: "word error rate", cer: "character error rate", f1: "F1", bleu: "BLEU", chrf: "chrF" };
 export const metric = (name) => METRICS[name] ?? plain(name);
 
-const ENGINES = { openvino: "OpenVINO", onnxruntime: "ONNX Runtime", torch_eager: "PyTorch" };
+const ENGINES = { openvino: "OpenVINO", onnxruntime: "ONNX Runtime", torch_eager: "PyTorch", torch_gpu: "PyTorch on a GPU" };
 export const engine = (name) => ENGINES[name] ?? plain(name);
 
 export function bytes(value) {
