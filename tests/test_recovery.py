@@ -39,6 +39,7 @@ def test_cores_and_gpus_that_a_candidate_holds(
         return room
 
     monkeypatch.setattr(recovery, "at_once", lambda recipe: 2)
+    monkeypatch.setattr(recovery, "gpus", lambda names: int("torch_gpu" in names))
     monkeypatch.setattr(recovery.group, "room", has_room)
     recipe = recipes.parse(RECIPE, [f"train={train}", f"compress.engines={engines}"])
     assert recovery.held(recipe) == held

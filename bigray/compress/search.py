@@ -130,7 +130,7 @@ def _run(job: Job, space: Space, proposer: Proposer, listen: Listen) -> None:
 
     trainable = tune.with_parameters(CandidateTrial, job=job, space=space)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"CPU": 1, "GPU": gpus(settings.engines)}),
+        tune.with_resources(trainable, {"CPU": 1, "GPU": gpus(space.graph)}),
         tune_config=tune.TuneConfig(
             search_alg=proposer,
             num_samples=proposer.left,
@@ -219,8 +219,11 @@ class Judge:
 
 
 def gpus(engines: Iterable[str]) -> int:
-    """Return how many GPUs a process takes that runs models on these engines."""
-    return int(any(on_gpu(name) for name in engines))
+    """Return how many GPUs a process takes that runs models on these engines.
+
+    None where the cluster has none: who asks for what is not there waits for ever.
+    """
+    return int(any(on_gpu(name) for name in engines) and ray.cluster_resources().get("GPU", 0) >= 1)
 
 
 def _alone(function: Callable[..., Any], engines: Iterable[str]) -> Any:

@@ -181,8 +181,13 @@ def test_times_are_those_of_the_sessions_own_stopwatch() -> None:
     assert set(race.times_ms["one"]) == set(race.cpu_ms["one"]) == {7.0}
 
 
-def test_it_takes_a_gpu_from_the_cluster() -> None:
-    assert (search.gpus(["openvino", "torch_gpu"]), search.gpus(["openvino", "onnxruntime"])) == (1, 0)
+def test_it_takes_a_gpu_from_a_cluster_that_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert search.gpus(["openvino", "onnxruntime"]) == 0
+    there = {"CPU": 4.0}
+    monkeypatch.setattr(search.ray, "cluster_resources", lambda: there)
+    assert search.gpus(["openvino", "torch_gpu"]) == 0  # who asked for one would wait for ever
+    there["GPU"] = 1.0
+    assert search.gpus(["openvino", "torch_gpu"]) == 1
     assert app.options(Serve(gpus=0.5), {}, "torch_gpu")["ray_actor_options"]["num_gpus"] == 0.5
     assert "num_gpus" not in app.options(Serve(), {}, "openvino")["ray_actor_options"]
 
