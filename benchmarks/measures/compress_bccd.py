@@ -10,6 +10,7 @@ from benchmarks.measures.budgets import Target
 from benchmarks.measures.training import unpack
 
 SEARCH = (
+    "compress.batch_sizes=[1, 8]",
     "compress.methods=[prune_structured, quantize_static]",
     "compress.engines=[openvino]",
     "compress.trials=4",

@@ -10,6 +10,7 @@ from benchmarks.measures.budgets import Target
 from benchmarks.measures.training import unpack
 
 SEARCH = (
+    "compress.batch_sizes=[1, 8]",
     "compress.methods=[{name: prune_structured, knobs: {ratio: [0.4, 0.75]}}, quantize_static]",
     "compress.trials=6",
     "compress.recover_epochs=3",

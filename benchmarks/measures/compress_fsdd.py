@@ -9,6 +9,7 @@ from benchmarks.measures import budgets, fsdd
 from benchmarks.measures.budgets import Target
 
 SEARCH = (
+    "compress.batch_sizes=[1, 8]",
     "compress.methods=[prune_structured, quantize_static]",
     "compress.trials=8",
     "compress.recover_epochs=8",
