@@ -191,7 +191,7 @@ class Compress(Section):
     ]
     """Methods the search may combine; a plain name stands for one with all its knobs free."""
     engines: list[str] = ["openvino", "onnxruntime"]
-    """Runtimes the search may export to; torch_eager is always measured as the reference."""
+    """Runtimes the search may export to; each is compared with the dense model in torch_eager, torch_gpu with it on the GPU."""
     trials: int = Field(12, ge=1, le=100_000)
     """Candidates tried."""
     concurrency: int | None = Field(None, ge=1)

@@ -44,8 +44,8 @@ class Variant(BaseModel):
     latency: list[Latency] = []
     """One per batch size, in the order of the recipe."""
     speedup: float = 1.0
-    """How many times faster than the dense torch_eager model, measured interleaved with it; over several batch sizes the
-    geometric mean (Fleming and Wallace 1986, CACM 29(3))."""
+    """How many times faster than the dense model in torch (on the same GPU, for one that runs there), measured interleaved
+    with it; over several batch sizes the geometric mean (Fleming and Wallace 1986, CACM 29(3))."""
     speedups: tuple[float, ...] = ()
     """The same at each batch size."""
     size_bytes: int = 0
