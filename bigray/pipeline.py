@@ -251,7 +251,8 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     )
     limits = objective.Limits.of(settings, job.dense_metric)
     results = results.model_copy(update={"max_drop": limits.max_drop})
-    plans = space.build(settings, predictor.task)
+    with this.stage("look at the network"):
+        plans = search.suited(job, space.build(settings, predictor.task))
     for sentence in plans.left_out:
         this.listen({"stage": "search", "left_out": sentence})
     with this.stage("sensitivity"):

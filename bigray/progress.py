@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-QUIET_STAGES = {"cluster", "read rows", "artifact", "data"}
+QUIET_STAGES = {"cluster", "read rows", "look at the network", "artifact", "data"}
 """Stages too short for a line of their own when they end."""
 SILENT_S = 30.0
 """Where there is no terminal for a bar, a line tells how far things are after this many seconds without any."""

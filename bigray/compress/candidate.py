@@ -15,15 +15,16 @@ from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any
 
 from bigray import measure
-from bigray.artifact import Artifact, write_atomically
+from bigray.artifact import Artifact, Step, write_atomically
 from bigray.compress import plan as plans
+from bigray.compress.base import ConversionError, Samples
 from bigray.compress.objective import Limits, hopeless, outrun, verdict
 from bigray.compress.plan import Plan, carry_out, complete, method
 from bigray.compress.weigh import peak_memory
 from bigray.engines.base import Session
 from bigray.evaluate import answers, drop, estimates
 from bigray.models.base import Architecture, build
-from bigray.predictor import Inference, Predictor, load_session, load_task, open_artifact
+from bigray.predictor import Inference, Predictor, load_session, load_task, open_artifact, program
 from bigray.recipe import Recipe
 from bigray.results import Early, Estimate, Latency, Trial, Variant, Verified
 from bigray.tasks.base import Batch, Row, Task
@@ -105,6 +106,20 @@ class Workbench:
         network = build(self.architecture, pretrained=False)
         _weights.load(network, self._weights)
         return network.eval()
+
+    def objection(self, one: Step) -> str | None:
+        """Return why a method finds nothing to do in the dense network with these knobs, or None."""
+        kind, network = method(one.method), copy.deepcopy(self.network)
+        samples = Samples(self.task, self.job.calibration, self.job.recovery)
+        try:
+            kind.prune(
+                program(self.task, network), kind.Config.model_validate(one.knobs), self.task.keep(network), samples
+            )
+        except ConversionError as error:
+            return str(error)
+        except Exception:  # whatever else it is, a candidate will fail by it and tell
+            return None
+        return None
 
     def run(self, plan: Plan) -> Trial:
         """Try one plan; a failure is a row of the report, never an exception.

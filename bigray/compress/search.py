@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import optuna
 import ray
 from ray import tune
 
-from bigray.artifact import write_atomically
+from bigray.artifact import Step, write_atomically
 from bigray.compress import candidate, objective, runoff, sensitivity
 from bigray.compress.candidate import Job, Workbench, finished
 from bigray.compress.objective import Limits
@@ -143,6 +143,33 @@ def _run(job: Job, space: Space, proposer: Proposer, listen: Listen) -> None:
     )
     with polling(_Follow(job.directory, "*/trial.json", told)):
         tuner.fit()
+
+
+def suited(job: Job, space: Space) -> Space:
+    """Return the space without methods that find nothing to do in this network, at either end of what is searched.
+
+    Tried once, in a process of its own, before candidates are spent on it.
+    """
+    ends = space.ends()
+    if not ends:
+        return space
+    kept = job.directory / "unsuited.json"
+    if not kept.is_file():
+        job.directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, json.dumps(ray.get(_alone(_unsuited, []).remote(job, ends))))
+    return space.without(json.loads(kept.read_text(encoding="utf-8")))
+
+
+def _unsuited(job: Job, ends: Mapping[str, Sequence[Step]]) -> dict[str, str]:
+    """Return method -> why none of its steps does anything."""
+    bench, found = Workbench(job), {}
+    for name, steps in ends.items():
+        for one in steps:
+            if (reason := bench.objection(one)) is None:
+                break
+        else:
+            found[name] = reason or ""
+    return found
 
 
 def sensitivities(job: Job, space: Space, listen: Listen = _silent) -> list[LayerCost]:

@@ -72,6 +72,22 @@ class Space:
             knobs[knob] = round(value, 3) if isinstance(value, float) else value
         return step(name, knobs)
 
+    def ends(self) -> dict[str, list[Step]]:
+        """Return each method that acts on the network -> a step at either end of its ranges."""
+        names = [*self.network, *dict.fromkeys(name for graphs in self.graph.values() for name in graphs)]
+        acting = [name for name in names if method(name).stage != "graph"]
+        found = {name: [self._step(name, self._start(name, share)) for share in (0.0, 1.0)] for name in acting}
+        return {name: [one for one in steps if one is not None] for name, steps in found.items()}
+
+    def without(self, reasons: Mapping[str, str]) -> Space:
+        """Return this space without these methods (name -> why)."""
+        return replace(
+            self,
+            network=tuple(name for name in self.network if name not in reasons),
+            graph={engine: tuple(one for one in graphs if one not in reasons) for engine, graphs in self.graph.items()},
+            left_out=(*self.left_out, *(f"method {name}: {reason}" for name, reason in reasons.items())),
+        )
+
     def sparing(self, layers: Sequence[str]) -> Space:
         """Return this space with the choice to prune everywhere, or to leave the first quarter or half of ``layers`` alone."""
         pruning = self.ranges.get(PRUNING, {})

@@ -78,6 +78,14 @@ def test_a_candidate_is_measured_at_each_batch_size(dense: Path, tmp_path: Path)
     assert len(judged.chosen.speedups) == 2
 
 
+def test_a_method_may_find_nothing_to_do_in_a_network(dense: Path, tmp_path: Path) -> None:
+    bench = Workbench(job(dense, tmp_path, recover))
+    before = {name: value.clone() for name, value in bench.network.state_dict().items()}
+    assert "drops nothing" in (bench.objection(plans.step("drop_layers", {"keep": 0.3})) or "")
+    assert bench.objection(plans.step("prune_structured", {"ratio": 0.25, "round_to": 4})) is None
+    assert all(torch.equal(value, before[name]) for name, value in bench.network.state_dict().items())
+
+
 def test_the_fastest_run_side_by_side(dense: Path, tmp_path: Path) -> None:
     opened = artifact.Artifact.open(dense)
     task = load_task(opened.manifest.task, opened.task_dir)

@@ -63,6 +63,17 @@ def test_network_methods_stand_in_order_and_are_first_tried_one_by_one():
     assert [step.method for step in found.plan(both).steps][:2] == ["drop_layers", "prune_structured"]
 
 
+def test_methods_that_find_nothing_to_do_are_left_out(task):
+    found = space.build(settings("low_rank", "quantize_aware", "quantize_static"), task)
+    ends = found.ends()
+    assert list(ends) == ["low_rank", "quantize_aware"]  # what changes graphs has nothing to say about networks
+    assert [one.knobs["rank_ratio"] for one in ends["low_rank"]] == list(found.ranges["low_rank"]["rank_ratio"])
+    less = found.without({"low_rank": "it has no layers", "quantize_aware": "nor weights"})
+    assert less.network == ()
+    assert less.graph == {"openvino": ("quantize_static",), "onnxruntime": ("quantize_static",)}
+    assert less.left_out[-2:] == ("method low_rank: it has no layers", "method quantize_aware: nor weights")
+
+
 def test_what_needs_no_training_is_added_to_the_second_try_of_each_method(task):
     found = space.build(settings("drop_layers", "prune_structured", "quantize_dynamic"), task)
     found = replace(found, network=("drop_layers", "trim_vocabulary", "prune_structured"))

@@ -41,7 +41,7 @@ output: {folder}/runs
 data: {{train: reviews.csv, validation: 0.15, test: 0.2}}
 model: {{name: cnn, options: {{embedding: 64, width: 256}}}}
 train: {{epochs: 2, batch_size: 32, learning_rate: 3.0e-3, workers: 2}}
-compress: {{trials: 3, methods: [prune_structured, quantize_static], max_drop: 3.0, recover_epochs: 1,
+compress: {{trials: 3, methods: [low_rank, prune_structured, quantize_static], max_drop: 3.0, recover_epochs: 1,
            engines: [openvino, onnxruntime, torch_gpu]}}
 """,
         encoding="utf-8",
@@ -75,6 +75,8 @@ def test_a_run_hands_out_a_verified_faster_artifact(finished, recipe_file):
     assert [entry["epoch"] for entry in results.history] == [0, 1]
     assert any("step" in event for event in events)
     left_out = " ".join(event.get("left_out", "") for event in events)
+    assert "method low_rank: low_rank makes no layer smaller" in left_out  # and no candidate was spent on it
+    assert not [one for one in results.trials if "low_rank" in one.variant.label]
     assert ("engine torch_gpu" in left_out) is not torch.cuda.is_available()
     found = front.read(folder / "artifact")
     assert [point.label for point in found.points if point.kind == "chosen"] == [results.chosen.label]
