@@ -11,7 +11,7 @@ import torch
 from bigray import artifact, plugins
 from bigray import recipe as recipes
 from bigray.compress import plan as plans
-from bigray.compress.candidate import Job, Workbench, verify
+from bigray.compress.candidate import Job, Workbench, dense_answers, verify
 from bigray.evaluate import answers
 from bigray.models.base import build
 from bigray.predictor import Predictor, open_artifact, program
@@ -83,7 +83,7 @@ def test_a_pruned_and_quantized_candidate_still_tells_people_apart(
 
     job = Job(RECIPE, dense, tmp_path, validation, train[:16], train, metric, teach)
     steps = (
-        plans.step("prune_structured", {"ratio": 0.25, "round_to": 4}),
+        plans.step("prune_structured", {"ratio": 0.25, "round_to": 4, "importance": "taylor"}),
         plans.step("quantize_static", {}),
     )
     plan = plans.Plan(engine="openvino", steps=steps)
@@ -91,7 +91,7 @@ def test_a_pruned_and_quantized_candidate_still_tells_people_apart(
     assert trial.status == "ok", trial.reason
     assert trial.drop_points is not None
     assert trial.drop_points < 15
-    judged = verify(RECIPE, dense, tmp_path / plan.key / "model", plan, test)
+    judged = verify(RECIPE, dense, tmp_path / plan.key / "model", plan, test, dense_answers(RECIPE, dense, test))
     assert judged.chosen.metrics["eer"].value < 0.45
     assert judged.chosen.size_bytes < 0.7 * judged.dense.size_bytes  # the graph itself weighs 60 kB
     assert set(judged.chosen.metrics) == set(judged.dense.metrics)

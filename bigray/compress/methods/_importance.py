@@ -51,16 +51,21 @@ def in_place_of_weights(program: Program, kind: str, samples: Samples) -> Iterat
 
 def _taylor(program: Program, samples: Samples) -> dict[str, torch.Tensor]:
     network, total, count = program.network, dict[str, torch.Tensor](), 0
-    for batch in samples.batches("importance taylor"):
-        network.zero_grad(set_to_none=True)
-        outputs = program.forward(network, {name: batch[name] for name in program.inputs})
-        samples.task.loss(outputs, batch).backward()  # type: ignore[no-untyped-call]
-        count += 1
-        for name, parameter in network.named_parameters():
-            if parameter.grad is not None:
-                # the absolute value of each batch: at the end of training the gradients of all rows add up to nothing
-                value = (parameter.detach() * parameter.grad).abs()
-                total[name] = total[name] + value if name in total else value
+    # some networks give what the loss looks at in training only; the layers in them stay as they answer
+    mode, network.training = network.training, True
+    try:
+        for batch in samples.batches("importance taylor"):
+            network.zero_grad(set_to_none=True)
+            outputs = program.forward(network, {name: batch[name] for name in program.inputs})
+            samples.task.loss(outputs, batch).backward()  # type: ignore[no-untyped-call]
+            count += 1
+            for name, parameter in network.named_parameters():
+                if parameter.grad is not None:
+                    # the absolute value of each batch: at the end of training the gradients of all rows add up to nothing
+                    value = (parameter.detach() * parameter.grad).abs()
+                    total[name] = total[name] + value if name in total else value
+    finally:
+        network.training = mode
     network.zero_grad(set_to_none=True)
     # the square root, as Torch-Pruning squares what it takes for weights
     return {name: (value / count).sqrt() for name, value in total.items()}
