@@ -220,13 +220,13 @@ def _train(this: Run, splits: Any, sample: list[Row]) -> tuple[Artifact, list[di
 
 
 def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: list[Row]) -> Results:
+    from bigray import recovery as recoveries
     from bigray.compress import objective, search, sensitivity, space
     from bigray.compress.candidate import Job
     from bigray.compress.plan import Plan
     from bigray.data import sources
     from bigray.evaluate import evaluate
     from bigray.predictor import open_artifact
-    from bigray.recovery import held, recover
 
     recipe, settings = this.recipe, this.recipe.compress
     folder = this.directory / f"search-{digest(recipe, 'search')}"
@@ -236,7 +236,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     with this.stage("evaluate"):
         predictor = open_artifact(dense.directory, threads=settings.threads)
         scores = evaluate(predictor, validation, seed=recipe.seed)
-    cores, gpus = held(recipe)
+    way = recoveries.choose(recipe)
     job = Job(
         recipe=recipe,
         dense=dense.directory,
@@ -245,9 +245,9 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
         calibration=recovery[: settings.calibration_rows],
         recovery=recovery,
         dense_metric=scores[results.metric].value,
-        recover=recover,
-        cores=cores,
-        gpus=gpus,
+        recover=way.recover,
+        cores=way.cores,
+        gpus=way.gpus,
     )
     limits = objective.Limits.of(settings, job.dense_metric)
     results = results.model_copy(update={"max_drop": limits.max_drop})

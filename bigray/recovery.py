@@ -1,4 +1,4 @@
-"""With what a candidate of a search recovers: the recipe's workers where the cluster has room for them, else where it is.
+"""With what candidates of a search recover: the recipe's workers where the cluster has room for them, else where they are.
 
 A process that was lent a GPU trains there.
 """
@@ -6,46 +6,51 @@ A process that was lent a GPU trains there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
 from bigray.compress.search import at_once, gpus
 from bigray.recipe import Recipe
 from bigray.tasks.base import Row, Task
-from bigray.train import recover as alone
-from bigray.train import recover_group as group
+from bigray.train import recover, recover_group
+
+Look = Callable[[], object]
 
 
-def recover(
-    task: Task,
-    network: nn.Module,
-    teacher: nn.Module,
-    rows: Sequence[Row],
-    recipe: Recipe,
-    glance: Callable[[], None],
+@dataclass(frozen=True)
+class Way:
+    """How candidates recover, and what each holds at most while it is worked on."""
+
+    recover: Callable[[Task, nn.Module, nn.Module, Sequence[Row], Recipe, Look], object]
+    cores: float
+    gpus: int
+
+
+def choose(recipe: Recipe) -> Way:
+    """Decide, before a search, by what the cluster has left."""
+    train, own, beside = recipe.train, gpus(recipe.compress.engines), at_once(recipe)
+    if (train.workers > 1 or train.gpu) and recover_group.room(recipe, beside, beside * own):
+        return Way(together, 1 + train.workers * train.cpus_per_worker, own + train.workers * train.gpu)
+    return Way(alone, 1.0, own)
+
+
+def together(
+    task: Task, network: nn.Module, teacher: nn.Module, rows: Sequence[Row], recipe: Recipe, glance: Look
 ) -> None:
-    """Train ``network`` in place; see `bigray.train.recover`.
+    """Train ``network`` in place on the recipe's workers.
 
     Raises:
         TrainingFailed: Workers were lost too often, or failed.
     """
     epochs = recipe.compress.recover_epochs
-    if _several(recipe):
-        group.recover_together(task, network, teacher, rows, recipe, epochs=epochs, glance=glance)
-        return
-    with alone.lent_device(network, teacher) as part:
-        alone.recover(task, network, teacher, rows, recipe, epochs=epochs, glance=glance, part=part)
+    recover_group.recover_together(task, network, teacher, rows, recipe, epochs=epochs, glance=glance)
 
 
-def held(recipe: Recipe) -> tuple[float, int]:
-    """Return the cores and GPUs that a candidate takes at most, those of its recovery included."""
-    train, own = recipe.train, gpus(recipe.compress.engines)
-    if not _several(recipe):
-        return 1.0, own
-    return 1 + train.workers * train.cpus_per_worker, own + train.workers * train.gpu
-
-
-def _several(recipe: Recipe) -> bool:
-    beside = at_once(recipe)
-    wanted = recipe.train.workers > 1 or recipe.train.gpu
-    return wanted and group.room(recipe, beside, beside * gpus(recipe.compress.engines))
+def alone(
+    task: Task, network: nn.Module, teacher: nn.Module, rows: Sequence[Row], recipe: Recipe, glance: Look
+) -> None:
+    """Train ``network`` in place, in this process."""
+    epochs = recipe.compress.recover_epochs
+    with recover.lent_device(network, teacher) as part:
+        recover.recover(task, network, teacher, rows, recipe, epochs=epochs, glance=glance, part=part)

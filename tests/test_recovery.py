@@ -40,9 +40,11 @@ def test_cores_and_gpus_that_a_candidate_holds(
 
     monkeypatch.setattr(recovery, "at_once", lambda recipe: 2)
     monkeypatch.setattr(recovery, "gpus", lambda names: int("torch_gpu" in names))
-    monkeypatch.setattr(recovery.group, "room", has_room)
+    monkeypatch.setattr(recovery.recover_group, "room", has_room)
     recipe = recipes.parse(RECIPE, [f"train={train}", f"compress.engines={engines}"])
-    assert recovery.held(recipe) == held
+    way = recovery.choose(recipe)
+    assert (way.cores, way.gpus) == held
+    assert way.recover is (recovery.together if held[0] > 1 else recovery.alone)
     assert asked in ([], [(2, 2 if "torch_gpu" in engines else 0)])
 
 

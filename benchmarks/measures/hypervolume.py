@@ -23,6 +23,7 @@ from benchmarks.form import Bar, at_least
 from benchmarks.measures import fashion_mnist, training
 from bigray import pipeline
 from bigray import recipe as recipes
+from bigray import recovery as recoveries
 from bigray.cluster import cluster
 from bigray.compress import space
 from bigray.compress.candidate import Job, Workbench
@@ -35,7 +36,6 @@ from bigray.measure import directory_bytes
 from bigray.predictor import open_artifact
 from bigray.progress import Display
 from bigray.recipe import Recipe
-from bigray.recovery import recover
 from bigray.results import Trial
 
 SHARE, SEEDS = 0.2, 5
@@ -110,7 +110,7 @@ def _job(recipe: Recipe) -> Job:
     predictor = open_artifact(dense)
     metric = evaluate(predictor, evaluation, seed=recipe.seed)[predictor.task.primary.name].value
     calibration = recovery[: recipe.compress.calibration_rows]
-    return Job(recipe, dense, folder / "grid", evaluation, calibration, recovery, metric, recover)
+    return Job(recipe, dense, folder / "grid", evaluation, calibration, recovery, metric, recoveries.alone)
 
 
 def _record(job: Job, plans: Space) -> Mapping[str, Trial]:

@@ -12,9 +12,8 @@ from benchmarks.measures import searches
 from bigray.results import Results
 
 DIFFERENT = (
-    "model.options={width: 128}",
-    "compress.engines=[openvino]",
-    "compress.recover_epochs=12",
+    "model.options={width: 64}",
+    "compress.recover_epochs=24",
     "compress.methods=[{name: prune_structured, knobs: {ratio: [0.1, 0.75], round_to: 4, importance: magnitude}}, "
     "{name: quantize_static, knobs: {preset: mixed}}]",
 )

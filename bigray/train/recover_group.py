@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,18 +34,33 @@ from bigray.train.recover import Part, recover
 ASKED = 10
 """Steps between two questions whether to go on."""
 
+LET_GO_S = 5.0
+"""Time for what has just ended to give back its CPUs."""
+
 State = dict[str, torch.Tensor]
 
 
 def room(recipe: Recipe, beside: int, gpus: int = 0) -> bool:
-    """Return whether the cluster has room for the recipe's workers.
+    """Return whether the cluster has room left for the recipe's workers.
 
-    ``beside`` are the CPUs, and ``gpus`` the GPUs, held by candidates that wait for their workers: were there no room, they
-    would wait for ever.
+    ``beside`` are the CPUs, and ``gpus`` the GPUs, that candidates will hold while they wait for their workers: were there no
+    room, they would wait for ever. What served models hold is not there.
     """
-    settings, there = recipe.train, ray.cluster_resources()
-    enough = there.get("CPU", 0) >= settings.workers * settings.cpus_per_worker + beside
-    return enough and (not settings.gpu or there.get("GPU", 0) >= settings.workers + gpus)
+    settings = recipe.train
+    needed = {"CPU": settings.workers * settings.cpus_per_worker + beside}
+    needed |= {"GPU": settings.workers + gpus} if settings.gpu else {}
+
+    def enough(there: Mapping[str, float]) -> bool:
+        return all(there.get(name, 0) >= amount for name, amount in needed.items())
+
+    end = time.monotonic() + LET_GO_S
+    while enough(ray.cluster_resources()):
+        if enough(ray.available_resources()):
+            return True
+        if time.monotonic() > end:
+            break
+        time.sleep(0.2)
+    return False
 
 
 def recover_together(

@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from ray import cloudpickle
 from torch import nn
@@ -20,6 +21,7 @@ from bigray.models.base import build
 from bigray.predictor import program
 from bigray.recipe import Data, Model, Recipe
 from bigray.tasks.base import Row, Task
+from bigray.train import recover_group
 from bigray.train.recover import recover
 from bigray.train.recover_group import recover_together, room
 
@@ -27,14 +29,14 @@ WORDS = ("good fine bright", "bad dull poor", "neither here nor there")
 ROWS: list[Row] = [{"text": f"{WORDS[i % 3]} film {i}", "label": "abc"[i % 3]} for i in range(120)]
 
 
-def recipe(folder: Path, workers: int = 2) -> Recipe:
+def recipe(folder: Path, workers: int = 2, cpus: float = 0.25) -> Recipe:
     text = f"""
 name: together
 task: text_classification
 output: {folder}
 data: {{train: rows.csv}}
 model: {{name: ffnn}}
-train: {{batch_size: 10, learning_rate: 0.02, workers: {workers}, precision: float32}}
+train: {{batch_size: 10, learning_rate: 0.02, workers: {workers}, cpus_per_worker: {cpus}, precision: float32}}
 """
     return recipes.parse(text)
 
@@ -69,9 +71,6 @@ def test_a_network_goes_through_a_pickle_with_what_covers_its_weights() -> None:
 @pytest.mark.cluster
 def test_two_workers_teach_what_one_would(ray_cluster: None, tmp_path: Path) -> None:
     task, teacher, settings = taught(tmp_path)
-    assert room(settings, beside=1)
-    assert not room(settings, beside=1000)
-    assert not room(recipe(tmp_path, workers=1000), beside=1)
 
     def hurt() -> nn.Module:
         network = copy.deepcopy(teacher)
@@ -97,6 +96,15 @@ def test_two_workers_teach_what_one_would(ray_cluster: None, tmp_path: Path) -> 
     covered = [layer for layer in together.modules() if parametrize.is_parametrized(layer, "weight")]
     assert covered
     assert [path.name for path in (tmp_path / "together").iterdir()] == []
+
+
+@pytest.mark.cluster
+def test_room_is_what_nobody_else_holds(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recover_group, "LET_GO_S", 0.5)
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 3.0})  # of four; a served model has the fourth
+    assert room(recipe(tmp_path, 2, 1), beside=1)
+    assert not room(recipe(tmp_path, 2, 1), beside=2)
+    assert not room(recipe(tmp_path, 1000, 1), beside=1)
 
 
 @pytest.mark.slow
