@@ -189,7 +189,7 @@ def test_it_learns_to_tell_unseen_people_apart(people: list[dict[str, object]]) 
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     batch = {name: torch.from_numpy(array) for name, array in task.encode(known).items()}
     rng = np.random.default_rng(0)
-    for _ in range(60):
+    for _ in range(150):  # after 60 some processors come out just below the bar
         chosen = torch.from_numpy(rng.permutation(len(known))[:32])
         part = {name: value[chosen] for name, value in batch.items()}
         optimizer.zero_grad()
