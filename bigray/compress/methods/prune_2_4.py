@@ -29,6 +29,7 @@ class Prune24(Method):
     """See the module's text."""
 
     name = "prune_2_4"
+    version = 2
     stage = "both"
     needs_recovery = True
     Config: ClassVar[type[MethodConfig]] = Config
