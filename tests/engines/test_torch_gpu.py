@@ -14,7 +14,7 @@ from bigray import measure, plugins
 from bigray.artifact import Step
 from bigray.compress import candidate, search
 from bigray.compress.base import ConversionError
-from bigray.compress.methods import prune_2_4, quantize_fp8
+from bigray.compress.methods import quantize_fp8
 from bigray.compress.plan import Plan, step
 from bigray.engines import torch_eager, torch_gpu
 from bigray.engines.base import Program, Stopwatch
@@ -30,10 +30,8 @@ GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA dev
 
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the engine and its methods take the CPU for a GPU."""
+    """Have the engine take the CPU for a GPU."""
     monkeypatch.setattr(torch_gpu, "DEVICE", "cpu")
-    for method in (quantize_fp8.METHOD, prune_2_4.METHOD):
-        monkeypatch.setattr(type(method), "available", lambda self: None)
 
 
 def exported(build: Callable[[], Program], directory: Path, *methods: Any, keep: str = "classifier") -> Program:

@@ -3,7 +3,7 @@
 Micikevicius et al. 2022, "FP8 Formats for Deep Learning" (arXiv 2209.05433). Weights have a scale per output and are
 stored so; inputs are scaled row by row when they come, so nothing is calibrated. Sums and outputs are wider
 (`bigray.models._replacements.Float8Linear`, `torch.nn.functional.scaled_mm`). Convolutions and heads run in bfloat16.
-Tensor cores know the format since compute capability 8.9. CPUs compute it too, slower than float32: it is offered for
+Tensor cores know the format since compute capability 8.9; no engine here uses it on a CPU, so it is offered for
 torch_gpu only.
 """
 
@@ -40,7 +40,7 @@ class QuantizeFp8(Method):
         import torch
 
         if not torch.cuda.is_available():
-            return "there is no CUDA device, and CPUs multiply 8-bit floats slower than others; use quantize_static"
+            return "there is no CUDA device, and no engine here uses 8-bit floats on a CPU; use quantize_static"
         if (found := torch.cuda.get_device_capability()) < CAPABILITY:
             return (
                 f"this GPU has compute capability {found[0]}.{found[1]}; 8-bit floats need 8.9 or later; use bfloat16"
