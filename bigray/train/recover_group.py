@@ -102,11 +102,7 @@ def recover_together(
     group = TorchTrainer(
         _work,
         train_loop_config={"desk": desk},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.workers,
-            use_gpu=settings.gpu,
-            resources_per_worker={"CPU": settings.cpus_per_worker} | ({"GPU": 1} if settings.gpu else {}),
-        ),
+        scaling_config=trainer.scaling(settings),
         run_config=ray.train.RunConfig(
             name="ray_train",
             storage_path=str(folder),

@@ -18,7 +18,7 @@ from bigray.data.sources import Splits
 from bigray.errors import TrainingFailed, UserError
 from bigray.models.base import Architecture
 from bigray.polling import polling
-from bigray.recipe import Recipe
+from bigray.recipe import Recipe, Train
 from bigray.tasks.base import Task
 from bigray.train import loop
 
@@ -70,11 +70,7 @@ def fit(
         },
         datasets={"train": splits.train, "validation": splits.validation},
         dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.workers,
-            use_gpu=settings.gpu,
-            resources_per_worker={"CPU": settings.cpus_per_worker} | ({"GPU": 1} if settings.gpu else {}),
-        ),
+        scaling_config=scaling(settings),
         run_config=ray.train.RunConfig(
             name="ray_train",
             storage_path=str(directory),
@@ -135,6 +131,15 @@ class _Follow:
         if self._listen is not None and state != self._last:
             self._last = state
             self._listen(state)
+
+
+def scaling(settings: Train) -> ray.train.ScalingConfig:
+    """Return how many workers there are, and what each takes."""
+    return ray.train.ScalingConfig(
+        num_workers=settings.workers,
+        use_gpu=settings.gpu,
+        resources_per_worker={"CPU": settings.cpus_per_worker} | ({"GPU": 1} if settings.gpu else {}),
+    )
 
 
 def _history(checkpoint: Path) -> list[dict[str, Any]]:
