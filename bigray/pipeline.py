@@ -270,8 +270,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
         why_not = {number: f"side by side with the fastest it was {speed:.2f}x" for number, speed in raced.items()}
         for trial in objective.placed(ranking, raced)[:VERIFY_ATTEMPTS]:
             plan = Plan(engine=trial.variant.engine, steps=trial.variant.steps)
-            judged = judge(folder / plan.key, plan)
-            verdict = judged.verdict
+            verdict, judged = judge(folder / plan.key, plan)
             this.listen({"stage": "verify", "trial": trial, "verdict": verdict})
             results = results.model_copy(update={"dense": judged.dense})
             if verdict.qualified:
@@ -281,8 +280,8 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
             why_not[trial.number] = f"when verified it {verdict.reason}"
         if winner is None and settings.force and (winner := objective.nearest(trials, limits)) is not None:
             plan = Plan(engine=winner.variant.engine, steps=winner.variant.steps)
-            judged = judge(folder / plan.key, plan)
-            verdict = judged.verdict.model_copy(update={"forced": not judged.verdict.qualified})
+            verdict, judged = judge(folder / plan.key, plan)
+            verdict = verdict.model_copy(update={"forced": not verdict.qualified})
             results = results.model_copy(update={"dense": judged.dense})
     on_front = {trial.number for trial in objective.front(trials)}
     trials = [

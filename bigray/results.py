@@ -131,10 +131,12 @@ class Verdict(BaseModel):
 
 
 class Verified(BaseModel):
-    """What the check measured: the verdict, and both models on the unseen rows."""
+    """What the check measured of both models on the unseen rows: whatever the limits are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    verdict: Verdict
+    dropped: tuple[float, float, float]
+    """Points of the primary metric: the value, and the ends of its 95 % bootstrap interval (paired over rows)."""
+    rows: int
     dense: Variant
     chosen: Variant
 

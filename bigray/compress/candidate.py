@@ -18,7 +18,7 @@ from bigray import measure
 from bigray.artifact import Artifact, Step, write_atomically
 from bigray.compress import plan as plans
 from bigray.compress.base import ConversionError, Samples
-from bigray.compress.objective import Limits, hopeless, outrun, verdict
+from bigray.compress.objective import Limits, hopeless, outrun
 from bigray.compress.plan import Plan, carry_out, complete, method
 from bigray.compress.weigh import peak_memory
 from bigray.engines.base import Session
@@ -311,7 +311,7 @@ def dense_answers(recipe: Recipe, dense: Path, rows: Sequence[Row]) -> list[Any]
 def verify(
     recipe: Recipe, dense: Path, candidate: Path, plan: Plan, rows: Sequence[Row], before: Sequence[Any]
 ) -> Verified:
-    """Judge a candidate on unseen rows, beside the dense model, which has answered them with ``before``.
+    """Measure a candidate on unseen rows, beside the dense model, which has answered them with ``before``.
 
     Meant for a fresh process, so that nothing of the search lingers. ``candidate`` is a folder of engine files.
     """
@@ -334,10 +334,9 @@ def verify(
     second = compare(task, *loaded(), rows, recipe, seconds=1.5)
     speedups = tuple(map(min, first[1], second[1]))
     latency, _ = min(first, second, key=lambda race: geometric_mean(race[1]))
-    before_scores = estimates(task, before, rows, recipe.seed)
     dense_variant = Variant(
         engine=reference,
-        metrics=before_scores,
+        metrics=estimates(task, before, rows, recipe.seed),
         latency=latency["dense"],
         size_bytes=measure.directory_bytes(artifact.model_dir),
         memory_bytes=peak_memory(dense, reference, artifact.model_dir, threads),
@@ -352,6 +351,4 @@ def verify(
         size_bytes=measure.directory_bytes(candidate),
         memory_bytes=peak_memory(dense, plan.engine, candidate, threads),
     )
-    limits = Limits.of(recipe.compress, before_scores[task.primary.name].value)
-    judged = verdict(dropped, chosen, limits, len(rows))
-    return Verified(verdict=judged, dense=dense_variant, chosen=chosen)
+    return Verified(dropped=dropped, rows=len(rows), dense=dense_variant, chosen=chosen)

@@ -20,6 +20,7 @@ import optuna
 import ray
 from ray import tune
 
+from bigray import plugins
 from bigray.artifact import Step, write_atomically
 from bigray.compress import candidate, objective, runoff, sensitivity
 from bigray.compress.candidate import Job, Workbench, finished
@@ -31,7 +32,7 @@ from bigray.engines.base import on_gpu
 from bigray.errors import SearchFailed
 from bigray.polling import polling
 from bigray.recipe import Recipe
-from bigray.results import LayerCost, Trial, Verified
+from bigray.results import LayerCost, Trial, Verdict, Verified
 from bigray.tasks.base import Row
 
 Listen = Callable[[dict[str, Any]], None]
@@ -218,8 +219,8 @@ def at_once(recipe: Recipe) -> int:
 class Judge:
     """Judges candidates on unseen rows, each in a fresh process that has the machine to itself.
 
-    The dense model answers the rows once for all of them. Outcomes are kept in the candidates' folders, one for each set of
-    limits, so a finished run that is started again ends at once.
+    The dense model answers the rows once for all of them. What was measured is kept in the candidates' folders, so a
+    finished run that is started again ends at once, and a candidate that wins under another budget is not measured twice.
     """
 
     def __init__(self, recipe: Recipe, dense: Path, rows: Sequence[Row]) -> None:
@@ -227,20 +228,24 @@ class Judge:
         self._shared: tuple[Any, Any] | None = None
         """The rows and the dense model's answers, in Ray's object store."""
 
-    def __call__(self, folder: Path, plan: Plan) -> Verified:
+    def __call__(self, folder: Path, plan: Plan) -> tuple[Verdict, Verified]:
         """Judge the candidate of a folder."""
-        limits = {"max_drop", "max_drop_unit", "p95_ms", "size_mb", "memory_mb"}
-        asked = self._recipe.compress.model_dump_json(include=limits)
-        kept = folder / f"verified-{hashlib.sha256(asked.encode()).hexdigest()[:10]}.json"
+        found, recipe = self._measured(folder, plan), self._recipe
+        metric = plugins.load("bigray.tasks", recipe.task).TASK.primary.name
+        limits = Limits.of(recipe.compress, found.dense.metrics[metric].value)
+        return objective.verdict(found.dropped, found.chosen, limits, found.rows), found
+
+    def _measured(self, folder: Path, plan: Plan) -> Verified:
+        kept = folder / "verified.json"
         if kept.is_file():
             return Verified.model_validate_json(kept.read_text(encoding="utf-8"))
         if self._shared is None:
             rows = ray.put(list(self._rows))
             self._shared = rows, _alone(candidate.dense_answers, []).remote(self._recipe, self._dense, rows)
-        judged = _alone(candidate.verify, [plan.engine]).remote(
+        measuring = _alone(candidate.verify, [plan.engine]).remote(
             self._recipe, self._dense, folder / "model", plan, *self._shared
         )
-        outcome: Verified = ray.get(judged)
+        outcome: Verified = ray.get(measuring)
         write_atomically(kept, outcome.model_dump_json(indent=2))
         return outcome
 

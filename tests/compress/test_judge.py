@@ -1,0 +1,48 @@
+"""What was measured of a candidate is judged anew under each budget, and never measured twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bigray import recipe as recipes
+from bigray.compress.plan import Plan
+from bigray.compress.search import Judge
+from bigray.results import Estimate, Latency, Variant, Verified
+
+PLAN = Plan(engine="openvino")
+MEASURED = Verified(
+    dropped=(2.0, 1.0, 3.0),
+    rows=100,
+    dense=Variant(engine="torch_eager", metrics={"accuracy": Estimate(value=0.5, low=0.4, high=0.6, rows=100)}),
+    chosen=Variant(
+        engine="openvino",
+        latency=[Latency(batch_size=1, threads=1, p50_ms=1, p95_ms=2, items_per_s=1000, spread=0.1, runs=9)],
+        speedup=3.0,
+        speedups=(3.0,),
+        size_bytes=5_000_000,
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("limits", "why_not"),
+    [
+        (["compress.max_drop=2.5"], None),
+        (["compress.max_drop=1"], "drops 2.00 points; at most 1 are allowed"),
+        # 5 % of the dense model's 0.5 on the unseen rows
+        (["compress.max_drop=5", "compress.max_drop_unit=percent"], None),
+        (["compress.max_drop=3", "compress.max_drop_unit=percent"], "at most 1.5 are allowed"),
+        (["compress.max_drop=2.5", "compress.p95_ms=1"], "takes 2 ms"),
+        (["compress.max_drop=2.5", "compress.size_mb=4"], "has 5 MB"),
+    ],
+)
+def test_another_budget_is_judged_by_what_was_measured(tmp_path: Path, limits: list[str], why_not: str | None) -> None:
+    (tmp_path / "verified.json").write_text(MEASURED.model_dump_json())
+    judge = Judge(recipes.read("text_classification.tiny", limits), tmp_path / "no dense model is opened", [])
+    verdict, found = judge(tmp_path, PLAN)
+    assert found == MEASURED
+    assert verdict.qualified is (why_not is None)
+    assert (why_not or "is 3.00x faster") in verdict.reason
+    assert (verdict.drop_points, verdict.drop_low, verdict.drop_high, verdict.rows) == (2.0, 1.0, 3.0, 100)
