@@ -16,13 +16,21 @@ MEASURES = (
     "compress_cifar10",
     "compress_bccd",
     "compress_fsdd",
+    "compress_whisper",
     "traps",
     "killed",
     "workers",
     "hypervolume",
     "hypervolume_sst2",
 )
-NEED_DATA = {"compress_sst2", "compress_cifar10", "compress_bccd", "compress_fsdd", "hypervolume_sst2"}
+NEED_DATA = {
+    "compress_sst2",
+    "compress_cifar10",
+    "compress_bccd",
+    "compress_fsdd",
+    "compress_whisper",
+    "hypervolume_sst2",
+}
 
 if __name__ == "__main__":
     raise SystemExit(main("compression", MEASURES, NEED_DATA))

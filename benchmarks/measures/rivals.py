@@ -2,7 +2,8 @@
 
 Each rival is one recipe of its own documentation, called directly and not through bigray: ONNX Runtime's dynamic and
 static 8 bits, NNCF's default post-training quantization (with and without its preset for transformers), torchao's 8
-bits under torch.compile, Olive's fusions for transformers with its dynamic 8 bits. A rival counts when it keeps the same budget on the same unseen rows.
+bits under torch.compile, Olive's fusions for transformers with its dynamic 8 bits. A network of several graphs (an encoder
+and a decoder's step) has each of them converted. A rival counts when it keeps the same budget on the same unseen rows.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ import numpy as np
 from bigray import measure, plugins
 from bigray import recipe as recipes
 from bigray.artifact import Artifact
+from bigray.compress import calibration
 from bigray.compress.candidate import usual_batch
 from bigray.data import sources
 from bigray.digest import digest
-from bigray.engines.base import Session
+from bigray.engines.base import Parts, Program, Session, graph_folders
 from bigray.evaluate import answers
 from bigray.models import _weights
 from bigray.models.base import build
@@ -93,10 +95,13 @@ class Pair:
         self._calibration = sources.take(splits.train, self.recipe.compress.calibration_rows, self.recipe.seed)
         return sources.take(splits.test, TEST_ROWS, self.recipe.seed)
 
-    @property
-    def calibration(self) -> Sequence[Row]:
-        """Rows of the training split for tools that calibrate."""
-        return self._calibration if self.test else []
+    @cached_property
+    def calibration(self) -> Mapping[str, Sequence[Batch]]:
+        """Part -> what tools that calibrate are given, of rows of the training split."""
+        rows = self._calibration if self.test else []
+        if len(self.task.graphs) > 1:
+            return calibration.batches(self.task, self.dense, rows)
+        return {"": [self.task.encode([row]) for row in rows]}
 
     def batch(self, size: int) -> Batch:
         """Return a batch of unseen rows of about median size."""
@@ -204,9 +209,10 @@ def _onnxruntime_dynamic(pair: Pair, work: Path) -> Rival:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     folder = _copy(work / "onnx", work / "onnx-dynamic")
-    with tempfile.TemporaryDirectory() as scratch:
-        quant_pre_process(folder / "model.onnx", f"{scratch}/ready.onnx", skip_symbolic_shape=True)
-        quantize_dynamic(f"{scratch}/ready.onnx", folder / "model.onnx")
+    for graph in graph_folders(folder).values():
+        with tempfile.TemporaryDirectory() as scratch:
+            quant_pre_process(graph / "model.onnx", f"{scratch}/ready.onnx", skip_symbolic_shape=True)
+            quantize_dynamic(f"{scratch}/ready.onnx", graph / "model.onnx")
     return _loaded("onnxruntime dynamic INT8", pair, "onnxruntime", folder)
 
 
@@ -215,17 +221,19 @@ def _onnxruntime_static(pair: Pair, work: Path) -> Rival:
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    folder = _copy(work / "onnx", work / "onnx-static")
-    names = [entry.name for entry in onnx.load(folder / "model.onnx", load_external_data=False).graph.input]
-    batches = iter([_inputs(pair, row, names) for row in pair.calibration])
-
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def get_next(self) -> Any:
-            return next(batches, None)
+        def __init__(self, batches: Sequence[Batch]) -> None:
+            self._left = iter(batches)
 
-    with tempfile.TemporaryDirectory() as scratch:
-        quant_pre_process(folder / "model.onnx", f"{scratch}/ready.onnx", skip_symbolic_shape=True)
-        quantize_static(f"{scratch}/ready.onnx", folder / "model.onnx", Reader())
+        def get_next(self) -> Any:
+            return next(self._left, None)
+
+    folder = _copy(work / "onnx", work / "onnx-static")
+    for part, graph in graph_folders(folder).items():
+        names = [entry.name for entry in onnx.load(graph / "model.onnx", load_external_data=False).graph.input]
+        with tempfile.TemporaryDirectory() as scratch:
+            quant_pre_process(graph / "model.onnx", f"{scratch}/ready.onnx", skip_symbolic_shape=True)
+            quantize_static(f"{scratch}/ready.onnx", graph / "model.onnx", Reader(_inputs(pair, part, names)))
     return _loaded("onnxruntime static INT8", pair, "onnxruntime", folder)
 
 
@@ -235,16 +243,16 @@ def _nncf(pair: Pair, work: Path, model_type: str | None) -> Rival:
 
     name = "NNCF for transformers" if model_type else "NNCF default"
     folder = _copy(work / "openvino", work / f"nncf-{model_type or 'default'}")
-    model = openvino.Core().read_model(next(folder.glob("*.xml")))
-    names = [port.get_any_name() for port in model.inputs]
     kind = nncf.ModelType.TRANSFORMER if model_type else None
-    data = nncf.Dataset([_inputs(pair, row, names) for row in pair.calibration])
-    quantized = nncf.quantize(model, data, model_type=kind)
-    target = next(folder.glob("*.xml"))
-    with tempfile.TemporaryDirectory() as scratch:  # the files that the model still reads from are replaced after
-        openvino.save_model(quantized, f"{scratch}/{target.name}")
-        for file in Path(scratch).iterdir():
-            shutil.copy(file, folder / file.name)
+    for part, graph in graph_folders(folder).items():
+        target = next(graph.glob("*.xml"))
+        model = openvino.Core().read_model(target)
+        data = nncf.Dataset(_inputs(pair, part, [port.get_any_name() for port in model.inputs]))
+        quantized = nncf.quantize(model, data, model_type=kind)
+        with tempfile.TemporaryDirectory() as scratch:  # the files that the model still reads from are replaced after
+            openvino.save_model(quantized, f"{scratch}/{target.name}")
+            for file in Path(scratch).iterdir():
+                shutil.copy(file, graph / file.name)
     return _loaded(name, pair, "openvino", folder)
 
 
@@ -259,17 +267,18 @@ def _torchao(pair: Pair, work: Path) -> Rival:
     one = program(pair.task, network)
 
     class Compiled(Session):
-        def __init__(self) -> None:
-            self._forward = torch.compile(lambda inputs: one.forward(network, inputs), dynamic=True)
+        def __init__(self, graph: Program) -> None:
+            self._names = graph.inputs
+            self._forward = torch.compile(lambda inputs: graph.forward(network, inputs), dynamic=True)
 
         def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Batch:
             torch.set_num_threads(1)
             with torch.inference_mode():
-                given = {name: torch.from_numpy(np.asarray(inputs[name])) for name in one.inputs}
+                given = {name: torch.from_numpy(np.asarray(inputs[name])) for name in self._names}
                 return {name: value.numpy() for name, value in self._forward(given).items()}
 
-    session = Compiled()
-    session.run(pair.batch(1))
+    session = Parts({name: Compiled(graph) for name, graph in {"": one, **one.parts}.items()})
+    Inference(pair.task, session).run(pair.batch(1))
     weights = sum(value.numel() * value.element_size() for value in network.state_dict().values())
     return Rival("torchao and torch.compile", session, weights)
 
@@ -279,23 +288,23 @@ def _olive(pair: Pair, work: Path) -> Rival:
     import olive
 
     folder = _copy(work / "onnx", work / "olive")
-    with tempfile.TemporaryDirectory() as scratch:
-        olive.run(
-            {
-                "input_model": {"type": "ONNXModel", "model_path": str(folder / "model.onnx")},
-                "passes": {
-                    "fuse": {"type": "OrtTransformersOptimization", "model_type": "bert"},
-                    "quantize": {"type": "OnnxDynamicQuantization"},
-                },
-                "output_dir": f"{scratch}/out",
-                "cache_dir": f"{scratch}/cache",
-                "log_severity_level": 3,
-            }
-        )
-        shutil.copy(f"{scratch}/out/model.onnx", folder / "model.onnx")
+    for graph in graph_folders(folder).values():
+        with tempfile.TemporaryDirectory() as scratch:
+            olive.run(
+                {
+                    "input_model": {"type": "ONNXModel", "model_path": str(graph / "model.onnx")},
+                    "passes": {
+                        "fuse": {"type": "OrtTransformersOptimization", "model_type": "bert"},
+                        "quantize": {"type": "OnnxDynamicQuantization"},
+                    },
+                    "output_dir": f"{scratch}/out",
+                    "cache_dir": f"{scratch}/cache",
+                    "log_severity_level": 3,
+                }
+            )
+            shutil.copy(f"{scratch}/out/model.onnx", graph / "model.onnx")
     return _loaded("Olive", pair, "onnxruntime", folder)
 
 
-def _inputs(pair: Pair, row: Row, names: Sequence[str]) -> dict[str, np.ndarray]:
-    batch = pair.task.encode([row])
-    return {name: batch[name] for name in names}
+def _inputs(pair: Pair, part: str, names: Sequence[str]) -> list[dict[str, np.ndarray]]:
+    return [{name: batch[name] for name in names} for batch in pair.calibration[part]]

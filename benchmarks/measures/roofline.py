@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measures.rivals import Pair
-from bigray.predictor import program
+from bigray.predictor import Inference
 
 ROWS, WIDTH = 512, 1024
 """Of the matrix product: some ms of work, and weights that fit into the cache."""
@@ -36,13 +36,10 @@ def ceiling(pair: Pair, size: int, dense_ms: float) -> float:
 
 def operations(pair: Pair, size: int) -> float:
     """Return the additions and multiplications in the dense network's matrix products and convolutions."""
-    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    one = program(pair.task, pair.network())
-    batch = pair.batch(size)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        one.forward(one.network, {name: torch.from_numpy(np.asarray(batch[name])) for name in one.inputs})
+    with FlopCounterMode(display=False) as counter:
+        Inference(pair.task, pair.dense).run(pair.batch(size))
     return float(counter.get_total_flops())
 
 

@@ -97,7 +97,7 @@ class OpenVinoSession(Session):
         self._compiled, self._single, self._tensor = compiled, single, openvino.Tensor
         self._inputs = [(port.get_any_name(), port.get_element_type().to_dtype()) for port in compiled.inputs]
         # those of the model as read: where compiling merges layers, an output has the names of all of them
-        self._outputs = [port.get_any_name() for port in model.outputs]
+        self._outputs = [(port.get_any_name(), _rank(port)) for port in model.outputs]
         self._local = threading.local()
 
     def run(self, inputs: Mapping[str, np.ndarray], part: str = "") -> Arrays:
@@ -112,12 +112,22 @@ class OpenVinoSession(Session):
         for index, array in enumerate(feed):
             request.set_input_tensor(index, self._tensor(array, shared_memory=True))
         request.infer()
-        return {name: np.array(request.get_output_tensor(index).data) for index, name in enumerate(self._outputs)}
+        found = {}
+        for index, (name, rank) in enumerate(self._outputs):
+            value = np.array(request.get_output_tensor(index).data)
+            # where one step is taken out of a quantized product, the plugin (2026.4) gives it as (1, N, C) instead of (N, C)
+            found[name] = value if rank in (None, value.ndim) else value.reshape(value.shape[-rank:])
+        return found
 
     def close(self) -> None:
         """Free the graph and this thread's request."""
         self._local = threading.local()
         self._compiled = self._single = None
+
+
+def _rank(port: Any) -> int | None:
+    rank = port.get_partial_shape().rank
+    return rank.get_length() if rank.is_static else None
 
 
 def _shareable(array: np.ndarray, kind: Any) -> np.ndarray:

@@ -198,7 +198,7 @@ def test_state_survives_saving(tmp_path):
 
 def test_methods_that_cannot_act_on_steps_say_so():
     task, _ = prepared()
-    for name in ("quantize_static", "prune_structured"):
+    for name in ("quantize_aware", "prune_structured"):
         reason = plugins.load("bigray.compress.methods", name).METHOD.suits(task, "openvino")
         assert "step by step" in reason
 

@@ -36,13 +36,7 @@ class Static(Method):
     Config: ClassVar[type[MethodConfig]] = Config
 
     def suits(self, task: Task, engine: str) -> str | None:
-        """Return a reason for torch_eager (no integer kernels), for transformers on ONNX Runtime (inaccurate), and for
-        networks that answer step by step (their caches have no calibration data).
-        """
-        if len(task.graphs) > 1:
-            return (
-                "this network answers step by step, and only its first step could be calibrated; use quantize_dynamic"
-            )
+        """Return a reason for torch_eager (no integer kernels) and for transformers on ONNX Runtime (inaccurate)."""
         if engine not in ("openvino", "onnxruntime"):
             return f"{engine} runs no 8-bit graph; use openvino or onnxruntime"
         if engine == "onnxruntime" and task.model_type == "transformer":

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Literal
 from bigray.compress.base import ConversionError, MethodConfig, Samples, knob
 from bigray.compress.methods import _static
 from bigray.engines.base import Program
+from bigray.tasks.base import Task
 
 RECURRENT_SHARE = 0.5
 """Where recurrent layers hold more of the weights than this, most of the network would stay in float32."""
@@ -42,6 +43,12 @@ class QuantizeAware(_static.Static):
     stage = "both"
     needs_recovery = True
     Config: ClassVar[type[MethodConfig]] = Config
+
+    def suits(self, task: Task, engine: str) -> str | None:
+        """Return a reason as static quantization does, and for networks that answer step by step."""
+        if len(task.graphs) > 1:
+            return "this network answers step by step, and trains in one pass; use quantize_static or quantize_dynamic"
+        return super().suits(task, engine)
 
     def prune(self, program: Program, config: Any, keep: Sequence[str], samples: Samples) -> None:
         """Put the rounding on the layers, heads too, as engines quantize them; ranges begin with the calibration rows.
