@@ -6,6 +6,7 @@ The second budget reuses the first one's search, and its cost is measured too.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,10 +54,11 @@ def run(name: str, work: Path, overrides: Sequence[str], targets: Sequence[Targe
         else:
             bars.append(at_most(f"{where}: cost of this second budget in first searches", seconds / searched, 0.05, ""))
         pair = rivals.open_run(work / recipe.name)
-        lines = rivals.table(pair, _folder(work / f"rivals-{name}-{target.points:g}"), max_drop=target.points)
+        lines = rivals.table(pair, _folder(work / f"rivals-{name}"))
         print(json.dumps(lines, indent=1), file=sys.stderr)
         ours, eager = (next(line for line in lines if line["model"] == name) for name in ("bigray", "torch eager"))
-        others = [line for line in lines if line["model"] not in ("bigray", "torch eager") and line.get("keeps")]
+        others = [line for line in lines if line["model"] not in ("bigray", "torch eager")]
+        others = [line for line in others if line.get("drop_points", math.inf) <= target.points]
         plain = [line for line in others if line["model"].endswith("float32")]
         bars.append(at_most(f"{where}: drop on unseen rows", verdict.drop_points, target.points, "points"))
         for size in (1, 8):
