@@ -5,7 +5,6 @@ The second budget reuses the first one's search, and its cost is measured too.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -55,7 +54,6 @@ def run(name: str, work: Path, overrides: Sequence[str], targets: Sequence[Targe
             bars.append(at_most(f"{where}: cost of this second budget in first searches", seconds / searched, 0.05, ""))
         pair = rivals.open_run(work / recipe.name)
         lines = rivals.table(pair, _folder(work / f"rivals-{name}"))
-        print(json.dumps(lines, indent=1), file=sys.stderr)
         ours, eager = (next(line for line in lines if line["model"] == name) for name in ("bigray", "torch eager"))
         others = [line for line in lines if line["model"] not in ("bigray", "torch eager")]
         others = [line for line in others if line.get("drop_points", math.inf) <= target.points]

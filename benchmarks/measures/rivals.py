@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,6 +119,11 @@ class Pair:
         found = self.task.score(answers(Predictor(self.task, session), self.test), self.test)
         return found[self.task.primary.name]
 
+    @cached_property
+    def dense_score(self) -> float:
+        """The same of the dense model."""
+        return self.score(self.dense)
+
     def network(self) -> Any:
         """Return the dense network, in torch."""
         network = build(self._dense.manifest.architecture, pretrained=False)
@@ -148,59 +154,58 @@ def race(sessions: Mapping[str, Session], batch: Batch, task: Task | None = None
         return measure.race(runs, batch, seconds=SECONDS, threads=1)
 
 
-def rivals(pair: Pair, work: Path) -> list[Rival]:
-    """Make each rival; one that cannot be made says why."""
-    pair.export_dense("onnxruntime", work / "onnx")
-    pair.export_dense("openvino", work / "openvino")
-    makers: dict[str, Callable[[Pair, Path], Rival]] = {
-        "onnxruntime float32": lambda p, w: _loaded("onnxruntime float32", p, "onnxruntime", w / "onnx"),
-        "openvino float32": lambda p, w: _loaded("openvino float32", p, "openvino", w / "openvino"),
-        "onnxruntime dynamic INT8": _onnxruntime_dynamic,
-        "onnxruntime static INT8": _onnxruntime_static,
-        "NNCF default": lambda p, w: _nncf(p, w, None),
-        "NNCF for transformers": lambda p, w: _nncf(p, w, "transformer"),
-        "torchao and torch.compile": _torchao,
-        "Olive": _olive,
-    }
-    found = []
-    for name, make in makers.items():
-        try:
-            found.append(make(pair, work))
-        except Exception as error:  # a tool that fails on this model is a result
-            found.append(Rival(name, None, reason=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"))
-    return found
+MAKERS: dict[str, Callable[[Pair, Path], Rival]] = {
+    "torch eager": lambda p, w: Rival("torch eager", p.dense, p.dense_bytes),
+    "bigray": lambda p, w: Rival("bigray", p.chosen, measure.directory_bytes(p.model_dir)),
+    "onnxruntime float32": lambda p, w: _loaded("onnxruntime float32", p, "onnxruntime", w / "onnx"),
+    "openvino float32": lambda p, w: _loaded("openvino float32", p, "openvino", w / "openvino"),
+    "onnxruntime dynamic INT8": lambda p, w: _onnxruntime_dynamic(p, w),
+    "onnxruntime static INT8": lambda p, w: _onnxruntime_static(p, w),
+    "NNCF default": lambda p, w: _nncf(p, w, None),
+    "NNCF for transformers": lambda p, w: _nncf(p, w, "transformer"),
+    "torchao and torch.compile": lambda p, w: _torchao(p, w),
+    "Olive": lambda p, w: _olive(p, w),
+}
 
 
 def table(pair: Pair, work: Path) -> list[dict[str, Any]]:
     """Return one entry per model: metric, drop in points, medians in ms at batch 1 and 8, speed-up over dense, bytes.
 
-    Kept in ``work``: a chosen model that is the same under another budget is not raced anew.
+    What was raced against the same chosen model is kept in ``work``, and not raced again when it is interrupted or when the
+    model is chosen under another budget, too.
     """
-    kept = work / "table.json"
-    if kept.is_file():
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if found["chosen"] == pair.chosen_files:
-            return list(found["lines"])
-    models = [
-        Rival("torch eager", pair.dense, pair.dense_bytes),
-        Rival("bigray", pair.chosen, measure.directory_bytes(pair.model_dir)),
-        *rivals(pair, work),
-    ]
-    base, metric = pair.score(pair.dense), pair.task.primary
-    lines = []
-    for one in models:
-        line: dict[str, Any] = {"model": one.name, "bytes": one.size_bytes, "reason": one.reason}
-        if one.session is not None:
-            value = base if one.session is pair.dense else pair.score(one.session)
-            line |= {metric.name: value, "drop_points": metric.drop(base, value)}
-            for size in (1, 8):
-                # in pairs: among ten, each would find its caches full of the nine others' weights
-                found = race({"torch eager": pair.dense, "this": one.session}, pair.batch(size), pair.task)
-                line[f"p50_ms_{size}"] = found.latency["this"].p50_ms
-                line[f"speedup_{size}"] = found.speedup("torch eager", "this")
-        lines.append(line)
-    kept.write_text(json.dumps({"chosen": pair.chosen_files, "lines": lines}, indent=1), encoding="utf-8")
+    kept, lines = work / "table.json", []
+    if kept.is_file() and (found := json.loads(kept.read_text(encoding="utf-8")))["chosen"] == pair.chosen_files:
+        lines = found["lines"]
+    else:
+        pair.export_dense("onnxruntime", work / "onnx")
+        pair.export_dense("openvino", work / "openvino")
+    left = [name for name in MAKERS if name not in {line["model"] for line in lines}]
+    for name in left:
+        lines.append(_line(_made(name, pair, work), pair))
+        kept.write_text(json.dumps({"chosen": pair.chosen_files, "lines": lines}, indent=1), encoding="utf-8")
+        print(json.dumps(lines[-1]), file=sys.stderr)
     return lines
+
+
+def _made(name: str, pair: Pair, work: Path) -> Rival:
+    try:
+        return MAKERS[name](pair, work)
+    except Exception as error:  # a tool that fails on this model is a result
+        return Rival(name, None, reason=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
+
+
+def _line(one: Rival, pair: Pair) -> dict[str, Any]:
+    line: dict[str, Any] = {"model": one.name, "bytes": one.size_bytes, "reason": one.reason}
+    if one.session is not None:
+        metric, value = pair.task.primary, pair.dense_score if one.name == "torch eager" else pair.score(one.session)
+        line |= {metric.name: value, "drop_points": metric.drop(pair.dense_score, value)}
+        for size in (1, 8):
+            # in pairs: among ten, each would find its caches full of the nine others' weights
+            found = race({"torch eager": pair.dense, "this": one.session}, pair.batch(size), pair.task)
+            line[f"p50_ms_{size}"] = found.latency["this"].p50_ms
+            line[f"speedup_{size}"] = found.speedup("torch eager", "this")
+    return line
 
 
 def _loaded(name: str, pair: Pair, engine: str, folder: Path) -> Rival:
