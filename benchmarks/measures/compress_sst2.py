@@ -9,10 +9,9 @@ from benchmarks.measures import budgets
 from benchmarks.measures.budgets import Target
 
 SEARCH = (
-    "compress.methods=[{name: drop_layers, knobs: {keep: [0.65, 0.5, 0.8]}}, trim_vocabulary, quantize_static, quantize_dynamic]",
-    "compress.trials=8",
-    "compress.concurrency=2",
-    "compress.recover_epochs=3",
+    "compress.methods=[drop_layers, prune_structured, trim_vocabulary, quantize_static, quantize_dynamic]",
+    "compress.trials=9",
+    "compress.recover_epochs=1",
 )
 
 
