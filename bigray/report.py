@@ -147,7 +147,7 @@ def _front(results: Results) -> charts.Chart | None:
         y_ticks=up.ticks(),
         marks=marks,
         line=" ".join(f"{across.place(x)},{up.place(y)}" for x, y in best),
-        floor=None if floor is None else charts.Tick(up.place(floor), f"budget: {results.max_drop:g} points lost"),
+        floor=None if floor is None else charts.Tick(up.place(floor), f"budget, points lost: {results.max_drop:g}"),
     )
 
 
