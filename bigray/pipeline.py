@@ -261,7 +261,7 @@ def _search(this: Run, results: Results, dense: Artifact, splits: Any, test: lis
     results = results.model_copy(update={"sensitivity": costs})
     with this.stage("search"):
         trials = search.search(job, plans, lambda state: this.listen({"stage": "search", **state}))
-    judge = search.Judge(recipe, dense.directory, test)
+    judge = search.Judge(recipe, dense.directory, test, results.metric)
     verdict: Verdict | None = None
     winner: Trial | None = None
     with this.stage("verify"):

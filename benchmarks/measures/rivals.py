@@ -98,17 +98,17 @@ class Pair:
     @cached_property
     def test(self) -> Sequence[Row]:
         """The rows that neither training nor search saw."""
-        splits = sources.load(self.recipe.data, task_class(self.recipe), self.recipe.seed)
-        self._calibration = sources.take(splits.train, self.recipe.compress.calibration_rows, self.recipe.seed)
-        return sources.take(splits.test, TEST_ROWS, self.recipe.seed)
+        return sources.take(self._splits.test, TEST_ROWS, self.recipe.seed)
 
     @cached_property
     def calibration(self) -> Mapping[str, Sequence[Batch]]:
         """Part -> what tools that calibrate are given, of rows of the training split."""
-        rows = self._calibration if self.test else []
-        if len(self.task.graphs) > 1:
-            return calibration.batches(self.task, self.dense, rows)
-        return {"": [self.task.encode([row]) for row in rows]}
+        rows = sources.take(self._splits.train, self.recipe.compress.calibration_rows, self.recipe.seed)
+        return calibration.batches(self.task, rows, lambda: self._session(self._dense))
+
+    @cached_property
+    def _splits(self) -> sources.Splits:
+        return sources.load(self.recipe.data, task_class(self.recipe), self.recipe.seed)
 
     def batch(self, size: int) -> Batch:
         """Return a batch of unseen rows of about median size."""
@@ -154,20 +154,6 @@ def race(sessions: Mapping[str, Session], batch: Batch, task: Task | None = None
         return measure.race(runs, batch, seconds=SECONDS, threads=1)
 
 
-MAKERS: dict[str, Callable[[Pair, Path], Rival]] = {
-    "torch eager": lambda p, w: Rival("torch eager", p.dense, p.dense_bytes),
-    "bigray": lambda p, w: Rival("bigray", p.chosen, measure.directory_bytes(p.model_dir)),
-    "onnxruntime float32": lambda p, w: _loaded("onnxruntime float32", p, "onnxruntime", w / "onnx"),
-    "openvino float32": lambda p, w: _loaded("openvino float32", p, "openvino", w / "openvino"),
-    "onnxruntime dynamic INT8": lambda p, w: _onnxruntime_dynamic(p, w),
-    "onnxruntime static INT8": lambda p, w: _onnxruntime_static(p, w),
-    "NNCF default": lambda p, w: _nncf(p, w, None),
-    "NNCF for transformers": lambda p, w: _nncf(p, w, "transformer"),
-    "torchao and torch.compile": lambda p, w: _torchao(p, w),
-    "Olive": lambda p, w: _olive(p, w),
-}
-
-
 def table(pair: Pair, work: Path) -> list[dict[str, Any]]:
     """Return one entry per model: metric, drop in points, medians in ms at batch 1 and 8, speed-up over dense, bytes.
 
@@ -198,7 +184,8 @@ def _made(name: str, pair: Pair, work: Path) -> Rival:
 def _line(one: Rival, pair: Pair) -> dict[str, Any]:
     line: dict[str, Any] = {"model": one.name, "bytes": one.size_bytes, "reason": one.reason}
     if one.session is not None:
-        metric, value = pair.task.primary, pair.dense_score if one.name == "torch eager" else pair.score(one.session)
+        metric = pair.task.primary
+        value = pair.dense_score if one.session is pair.dense else pair.score(one.session)
         line |= {metric.name: value, "drop_points": metric.drop(pair.dense_score, value)}
         for size in (1, 8):
             # in pairs: among ten, each would find its caches full of the nine others' weights
@@ -323,3 +310,17 @@ def _olive(pair: Pair, work: Path) -> Rival:
 
 def _inputs(pair: Pair, part: str, names: Sequence[str]) -> list[dict[str, np.ndarray]]:
     return [{name: batch[name] for name in names} for batch in pair.calibration[part]]
+
+
+MAKERS: dict[str, Callable[[Pair, Path], Rival]] = {
+    "torch eager": lambda pair, work: Rival("torch eager", pair.dense, pair.dense_bytes),
+    "bigray": lambda pair, work: Rival("bigray", pair.chosen, measure.directory_bytes(pair.model_dir)),
+    "onnxruntime float32": lambda pair, work: _loaded("onnxruntime float32", pair, "onnxruntime", work / "onnx"),
+    "openvino float32": lambda pair, work: _loaded("openvino float32", pair, "openvino", work / "openvino"),
+    "onnxruntime dynamic INT8": _onnxruntime_dynamic,
+    "onnxruntime static INT8": _onnxruntime_static,
+    "NNCF default": lambda pair, work: _nncf(pair, work, None),
+    "NNCF for transformers": lambda pair, work: _nncf(pair, work, "transformer"),
+    "torchao and torch.compile": _torchao,
+    "Olive": _olive,
+}

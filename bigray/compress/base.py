@@ -116,7 +116,9 @@ class Method(ABC):
         return
 
     def rewrite(self, directory: Path, engine: str, config: Any, calibration: Iterable[Arrays], task: Task) -> None:
-        """Change an exported model in place (stages ``graph`` and ``both``); ``calibration`` gives encoded batches of one row.
+        """Change one exported graph in place (stages ``graph`` and ``both``).
+
+        ``calibration`` gives what this graph is fed, row by row, to methods that say ``needs_calibration``, and nothing to others.
 
         Raises:
             ConversionError: Nothing was converted (checked by operator types and file size, never assumed).

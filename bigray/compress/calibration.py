@@ -7,7 +7,7 @@ and what each of them was given is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -18,21 +18,25 @@ STEPS, ROWS = 4, 24
 """Of a graph that is run many times for a row: how many of its inputs are kept, and of how many rows."""
 
 
-def batches(task: Task, session: Session, rows: Sequence[Row]) -> dict[str, list[Arrays]]:
+def batches(task: Task, rows: Sequence[Row], load: Callable[[], Session]) -> dict[str, list[Arrays]]:
     """Return part -> batches of one row (and its beams), for each graph of the task; "" is its first.
 
     Args:
         task: How rows are encoded and answered.
-        session: Answers with the exported graphs, unchanged.
-        rows: Calibration rows.
+        rows: Calibration rows; of many, the first `ROWS` where a task has several graphs.
+        load: Opens the exported graphs, unchanged; called where a task has several.
     """
     heard: dict[str, list[Arrays]] = {name: [] for name in task.graphs}
+    if len(heard) == 1:
+        return {"": [{name: batch[name] for name in task.inputs} for batch in (task.encode([row]) for row in rows)]}
+    session = load()
     for row in rows[:ROWS]:
         listener = _Listener(session)
         task.infer(listener.run, task.encode([row]))
         for part, given in listener.heard.items():
             names = task.graphs[part].inputs
             heard[part] += [{name: one[name] for name in names} for one in _spread(given)]
+    session.close()
     return heard
 
 

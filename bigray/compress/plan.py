@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from bigray import measure, plugins
 from bigray.artifact import Step
 from bigray.compress.base import Method, Samples
 from bigray.compress.calibration import batches
-from bigray.engines.base import Arrays, Engine, graph_folders
+from bigray.engines.base import Engine, graph_folders
 from bigray.errors import RecipeError
 from bigray.predictor import program
 from bigray.tasks.base import Row, Task
@@ -111,19 +111,13 @@ def complete(
         runtime(plan.engine).export(program(task, network), directory)
         for kind, config in _todo(plan):
             if kind.stage != "network":
-                given = _calibration(plan.engine, task, directory, calibration) if kind.needs_calibration else {}
+                given = (
+                    batches(task, calibration, lambda: runtime(plan.engine).load(directory))
+                    if kind.needs_calibration
+                    else {}
+                )
                 for part, folder in graph_folders(directory).items():
                     kind.rewrite(folder, plan.engine, config, given.get(part, ()), task)
-
-
-def _calibration(engine: str, task: Task, directory: Path, rows: Sequence[Row]) -> Mapping[str, Iterable[Arrays]]:
-    if len(task.graphs) == 1:
-        return {"": ({name: task.encode([row])[name] for name in task.inputs} for row in rows)}
-    session = runtime(engine).load(directory)
-    try:
-        return batches(task, session, rows)
-    finally:
-        session.close()
 
 
 def _todo(plan: Plan) -> list[tuple[Method, Any]]:

@@ -20,7 +20,7 @@ import optuna
 import ray
 from ray import tune
 
-from bigray import plugins
+from bigray import measure
 from bigray.artifact import Step, write_atomically
 from bigray.compress import candidate, objective, runoff, sensitivity
 from bigray.compress.candidate import Job, Workbench, finished
@@ -221,22 +221,22 @@ class Judge:
 
     The dense model answers the rows once for all of them. What was measured is kept in the candidates' folders, so a
     finished run that is started again ends at once, and a candidate that wins under another budget is not measured twice.
+    On another processor, or with other versions of the libraries, it is.
     """
 
-    def __init__(self, recipe: Recipe, dense: Path, rows: Sequence[Row]) -> None:
-        self._recipe, self._dense, self._rows = recipe, dense, rows
+    def __init__(self, recipe: Recipe, dense: Path, rows: Sequence[Row], metric: str) -> None:
+        self._recipe, self._dense, self._rows, self._metric = recipe, dense, rows, metric
         self._shared: tuple[Any, Any] | None = None
         """The rows and the dense model's answers, in Ray's object store."""
 
     def __call__(self, folder: Path, plan: Plan) -> tuple[Verdict, Verified]:
         """Judge the candidate of a folder."""
-        found, recipe = self._measured(folder, plan), self._recipe
-        metric = plugins.load("bigray.tasks", recipe.task).TASK.primary.name
-        limits = Limits.of(recipe.compress, found.dense.metrics[metric].value)
+        found = self._measured(folder, plan)
+        limits = Limits.of(self._recipe.compress, found.dense.metrics[self._metric].value)
         return objective.verdict(found.dropped, found.chosen, limits, found.rows), found
 
     def _measured(self, folder: Path, plan: Plan) -> Verified:
-        kept = folder / "verified.json"
+        kept = folder / f"verified-{_machine()}.json"
         if kept.is_file():
             return Verified.model_validate_json(kept.read_text(encoding="utf-8"))
         if self._shared is None:
@@ -248,6 +248,13 @@ class Judge:
         outcome: Verified = ray.get(measuring)
         write_atomically(kept, outcome.model_dump_json(indent=2))
         return outcome
+
+
+def _machine() -> str:
+    """Return a digest of what speed depends on: a verdict is no better than the machine that it was made on."""
+    here = measure.hardware()
+    parts = [here.get(name) for name in ("cpu", "architecture", "cores", "flags", "gpus")]
+    return hashlib.sha256(json.dumps([parts, measure.versions()]).encode()).hexdigest()[:10]
 
 
 def gpus(engines: Iterable[str]) -> int:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from bigray import measure
 from bigray import recipe as recipes
 from bigray.compress.plan import Plan
-from bigray.compress.search import Judge
+from bigray.compress.search import Judge, _machine
 from bigray.results import Estimate, Latency, Variant, Verified
 
 PLAN = Plan(engine="openvino")
@@ -39,10 +40,28 @@ MEASURED = Verified(
     ],
 )
 def test_another_budget_is_judged_by_what_was_measured(tmp_path: Path, limits: list[str], why_not: str | None) -> None:
-    (tmp_path / "verified.json").write_text(MEASURED.model_dump_json())
-    judge = Judge(recipes.read("text_classification.tiny", limits), tmp_path / "no dense model is opened", [])
+    (tmp_path / f"verified-{_machine()}.json").write_text(MEASURED.model_dump_json())
+    nowhere = tmp_path / "no dense model is opened"
+    judge = Judge(recipes.read("text_classification.tiny", limits), nowhere, [], "accuracy")
     verdict, found = judge(tmp_path, PLAN)
     assert found == MEASURED
     assert verdict.qualified is (why_not is None)
     assert (why_not or "is 3.00x faster") in verdict.reason
     assert (verdict.drop_points, verdict.drop_low, verdict.drop_high, verdict.rows) == (2.0, 1.0, 3.0, 100)
+
+
+@pytest.mark.parametrize("changed", [{"cpu": "another one"}, {"flags": []}, {"cores": 1000}])
+def test_what_another_machine_measured_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, object]
+) -> None:
+    here, real = _machine(), measure.hardware()
+    monkeypatch.setattr(measure, "hardware", lambda: real | {"load_average": [9.0, 9.0, 9.0]})
+    assert _machine() == here  # a busy machine is the same
+    monkeypatch.setattr(measure, "hardware", lambda: real | changed)
+    assert _machine() != here
+
+
+def test_what_other_versions_measured_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = _machine()
+    monkeypatch.setattr(measure, "versions", lambda: {"openvino": "1999.1"})
+    assert _machine() != here
