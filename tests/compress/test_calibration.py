@@ -13,6 +13,7 @@ from bigray.compress.methods import _graphs
 from bigray.engines.base import graph_folders
 from bigray.engines.torch_eager import TorchSession
 from bigray.predictor import Predictor, program
+from tests.tasks.test_text_to_speech import prepared as speech
 from tests.tasks.test_translation import ROWS, prepared
 
 
@@ -57,3 +58,12 @@ def test_static_quantization_of_a_network_that_answers_step_by_step(tmp_path: Pa
         assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.99
     assert len(Predictor(task, session).predict(ROWS[20:24])) == 4
     session.close()
+
+
+def test_synthesisers_of_speech_are_refused() -> None:
+    task = speech()
+    assert list(task.graphs) == ["", "sound"]
+    assert "sound of any length" in (plans.method("quantize_static").suits(task, "openvino") or "")
+    assert plans.method("quantize_dynamic").suits(task, "openvino") is None
+    words, _ = prepared()
+    assert plans.method("quantize_static").suits(words, "openvino") is None

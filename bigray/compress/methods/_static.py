@@ -36,7 +36,11 @@ class Static(Method):
     Config: ClassVar[type[MethodConfig]] = Config
 
     def suits(self, task: Task, engine: str) -> str | None:
-        """Return a reason for torch_eager (no integer kernels) and for transformers on ONNX Runtime (inaccurate)."""
+        """Return a reason for torch_eager (no integer kernels), for transformers on ONNX Runtime (inaccurate), and for
+        synthesisers of speech, over whose graphs NNCF's statistics fail when the number of frames varies.
+        """
+        if set(task.graphs) - {"", "step"}:
+            return "the tools cannot take ranges of graphs that draw sound of any length; use quantize_dynamic"
         if engine not in ("openvino", "onnxruntime"):
             return f"{engine} runs no 8-bit graph; use openvino or onnxruntime"
         if engine == "onnxruntime" and task.model_type == "transformer":
