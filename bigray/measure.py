@@ -91,6 +91,7 @@ def race(
     sessions: Mapping[str, Session],
     inputs: Mapping[str, np.ndarray],
     *,
+    own: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     seconds: float = 2.0,
     warmup: int = 3,
     threads: int = 1,
@@ -100,29 +101,31 @@ def race(
     Args:
         sessions: Name -> session.
         inputs: Arrays of one batch; its first axis is the batch size.
+        own: Name of a session -> the same rows as it takes them, where that is another way.
         seconds: Time for all rounds together; at least `MIN_ROUNDS` are run whatever they take.
         warmup: Runs of each session before the clock counts (memory, caches, kernels made for these shapes).
         threads: Threads that the sessions were loaded with; recorded only.
     """
     batch_size = len(next(iter(inputs.values())))
+    given = {name: (own or {}).get(name, inputs) for name in sessions}
     times: dict[str, list[float]] = {name: [] for name in sessions}
     cpu: dict[str, list[float]] = {name: [] for name in sessions}
-    for session in sessions.values():
+    for name, session in sessions.items():
         for _ in range(warmup):
-            session.run(inputs)
+            session.run(given[name])
     order = list(sessions)
     end = time.perf_counter() + seconds
     rounds = 0
     while rounds < MIN_ROUNDS or (time.perf_counter() < end and rounds < MAX_ROUNDS):
         # every other round backwards: none always runs on the caches that the same neighbour left
         for name in order if rounds % 2 == 0 else reversed(order):
-            own = sessions[name].stopwatch()
+            clock = sessions[name].stopwatch()
             worked, begun = time.process_time_ns(), time.perf_counter_ns()
-            with own or nullcontext():
-                sessions[name].run(inputs)
+            with clock or nullcontext():
+                sessions[name].run(given[name])
             wall, cpu_ns = time.perf_counter_ns() - begun, time.process_time_ns() - worked
-            times[name].append(own.ms if own else wall / 1e6)
-            cpu[name].append(own.ms if own else cpu_ns / 1e6)
+            times[name].append(clock.ms if clock else wall / 1e6)
+            cpu[name].append(clock.ms if clock else cpu_ns / 1e6)
         rounds += 1
     return Race(batch_size, threads, _arrays(times), _arrays(cpu))
 

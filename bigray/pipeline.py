@@ -320,7 +320,7 @@ def _dense_only(this: Run, results: Results, dense: Artifact, test: list[Row]) -
     with this.stage("evaluate"):
         predictor = open_artifact(dense.directory, threads=this.recipe.compress.threads)
         scores = evaluate(predictor, test, seed=this.recipe.seed)
-        latency, _ = compare(predictor.task, predictor.session, predictor.session, test, this.recipe, seconds=1.0)
+        latency, _ = compare(predictor, predictor, test, this.recipe, seconds=1.0)
     variant = Variant(
         engine="torch_eager", metrics=scores, latency=latency["dense"], size_bytes=dense.manifest.size_bytes
     )
@@ -332,7 +332,10 @@ def _hand_out(this: Run, dense: Artifact, model: Path, before: Variant, after: V
     import shutil
 
     from bigray import front
+    from bigray.compress.plan import Plan, adapted
+    from bigray.predictor import load_task
 
+    task = adapted(Plan(engine=after.engine, steps=after.steps), load_task(this.recipe.task, dense.task_dir))
     manifest = _manifest(this, dense.manifest.architecture, after.engine).model_copy(
         update={
             "steps": after.steps,
@@ -347,7 +350,7 @@ def _hand_out(this: Run, dense: Artifact, model: Path, before: Variant, after: V
         }
     )
     with create(this.directory / "artifact") as draft:
-        shutil.copytree(dense.task_dir, draft.task_dir, dirs_exist_ok=True)
+        task.save(draft.task_dir)
         shutil.copytree(model, draft.model_dir, dirs_exist_ok=True)
         front.write(results, draft.directory)
         draft.commit(manifest)

@@ -20,7 +20,8 @@ VOCABULARY = 60
 
 def task(model_type: str | None = None, field: str = "text") -> Any:
     """What methods ask of a task."""
-    return SimpleNamespace(model_type=model_type, contract=SimpleNamespace(field=field), graphs={"": None})
+    contract = SimpleNamespace(field=field)
+    return SimpleNamespace(model_type=model_type, contract=contract, graphs={"": None}, positions=None)
 
 
 def samples(program: Program, count: int = 12, seed: int = 0) -> Samples:

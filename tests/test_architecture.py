@@ -87,6 +87,7 @@ PLUGINS = {
         "quantize_fp8",
         "quantize_static",
         "quantize_weight_only",
+        "shorten_window",
         "trim_vocabulary",
     ),
     "bigray.models": ("cnn", "detector", "fastspeech", "ffnn", "lenet", "rnn", "transformer"),

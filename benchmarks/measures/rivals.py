@@ -26,7 +26,8 @@ from bigray import measure, plugins
 from bigray import recipe as recipes
 from bigray.artifact import Artifact
 from bigray.compress import calibration
-from bigray.compress.candidate import usual_batch
+from bigray.compress.candidate import same_rows, usual_batch
+from bigray.compress.plan import Plan, adapted
 from bigray.data import sources
 from bigray.digest import digest
 from bigray.engines.base import Parts, Program, Session, graph_folders
@@ -63,6 +64,9 @@ class Pair:
         self._dense = Artifact.open(self.folder / f"train-{digest(self.recipe, 'train')}" / "dense")
         self._chosen = Artifact.open(self.folder / "artifact")
         self.task: Task = load_task(self.recipe.task, self._dense.task_dir)
+        plan = Plan(engine=self.engine, steps=self._chosen.manifest.steps)
+        self.chosen_task = adapted(plan, self.task)
+        """That of the dense model, but for what compression changed (the length of its window)."""
 
     @property
     def engine(self) -> str:
@@ -88,12 +92,13 @@ class Pair:
     @cached_property
     def dense(self) -> Session:
         """The dense model in torch, eager."""
-        return self._session(self._dense)
+        return self._load_dense()
 
     @cached_property
     def chosen(self) -> Session:
         """The model that was handed out."""
-        return self._session(self._chosen)
+        manifest = self._chosen.manifest
+        return load_session(self.chosen_task, manifest.architecture, manifest.engine, self._chosen.model_dir)
 
     @cached_property
     def test(self) -> Sequence[Row]:
@@ -104,7 +109,7 @@ class Pair:
     def calibration(self) -> Mapping[str, Sequence[Batch]]:
         """Part -> what tools that calibrate are given, of rows of the training split."""
         rows = sources.take(self._splits.train, self.recipe.compress.calibration_rows, self.recipe.seed)
-        return calibration.batches(self.task, rows, lambda: self._session(self._dense))
+        return calibration.batches(self.task, rows, self._load_dense)
 
     @cached_property
     def _splits(self) -> sources.Splits:
@@ -114,9 +119,13 @@ class Pair:
         """Return a batch of unseen rows of about median size."""
         return usual_batch(self.task, self.test, size)
 
+    def task_of(self, session: Session) -> Task:
+        """Return the task as it answers with a model."""
+        return self.chosen_task if session is self.chosen else self.task
+
     def score(self, session: Session) -> float:
         """Return the task's primary metric on the unseen rows."""
-        found = self.task.score(answers(Predictor(self.task, session), self.test), self.test)
+        found = self.task.score(answers(Predictor(self.task_of(session), session), self.test), self.test)
         return found[self.task.primary.name]
 
     @cached_property
@@ -137,9 +146,9 @@ class Pair:
         plugins.load("bigray.engines", engine).ENGINE.export(program(self.task, self.network()), folder)
         return load_session(self.task, self._dense.manifest.architecture, engine, folder)
 
-    def _session(self, artifact: Artifact) -> Session:
-        manifest = artifact.manifest
-        return load_session(self.task, manifest.architecture, manifest.engine, artifact.model_dir)
+    def _load_dense(self) -> Session:
+        manifest = self._dense.manifest
+        return load_session(self.task, manifest.architecture, manifest.engine, self._dense.model_dir)
 
 
 def open_run(folder: Path) -> Pair:
@@ -147,11 +156,19 @@ def open_run(folder: Path) -> Pair:
     return Pair(folder)
 
 
-def race(sessions: Mapping[str, Session], batch: Batch, task: Task | None = None) -> measure.Race:
+def race(sessions: Mapping[str, Session], batch: Batch) -> measure.Race:
     """Time sessions interleaved, on one thread."""
-    runs = {name: Inference(task, one) if task is not None else one for name, one in sessions.items()}
     with measure.quiet():
-        return measure.race(runs, batch, seconds=SECONDS, threads=1)
+        return measure.race(sessions, batch, seconds=SECONDS, threads=1)
+
+
+def beside_dense(pair: Pair, session: Session, size: int) -> measure.Race:
+    """Time the whole inference of the dense model (``dense``) and of another (``other``) so, on the same unseen rows."""
+    task = pair.task_of(session)
+    batch, other = same_rows(pair.task, task, pair.test, size)
+    runs = {"dense": Inference(pair.task, pair.dense), "other": Inference(task, session)}
+    with measure.quiet():
+        return measure.race(runs, batch, own={"other": other}, seconds=SECONDS, threads=1)
 
 
 def table(pair: Pair, work: Path) -> list[dict[str, Any]]:
@@ -189,9 +206,9 @@ def _line(one: Rival, pair: Pair) -> dict[str, Any]:
         line |= {metric.name: value, "drop_points": metric.drop(pair.dense_score, value)}
         for size in (1, 8):
             # in pairs: among ten, each would find its caches full of the nine others' weights
-            found = race({"torch eager": pair.dense, "this": one.session}, pair.batch(size), pair.task)
-            line[f"p50_ms_{size}"] = found.latency["this"].p50_ms
-            line[f"speedup_{size}"] = found.speedup("torch eager", "this")
+            found = beside_dense(pair, one.session, size)
+            line[f"p50_ms_{size}"] = found.latency["other"].p50_ms
+            line[f"speedup_{size}"] = found.speedup("dense", "other")
     return line
 
 

@@ -200,9 +200,8 @@ def _spring(trap: Trap, work: Path) -> tuple[str, Path | None, float]:
 def _judge(folder: Path) -> tuple[float, float]:
     """Return the speed-up over dense, and the points lost on the unseen rows, of what lies in a run's folder."""
     pair = rivals.open_run(folder)
-    models = {"dense": pair.dense, "chosen": pair.chosen}
-    races = [rivals.race(models, pair.batch(size), pair.task) for size in pair.recipe.compress.batch_sizes]
-    slowest = min(race.speedup("dense", "chosen") for race in races)
+    races = [rivals.beside_dense(pair, pair.chosen, size) for size in pair.recipe.compress.batch_sizes]
+    slowest = min(race.speedup("dense", "other") for race in races)
     metric = pair.task.primary
     return slowest, metric.drop(pair.score(pair.dense), pair.score(pair.chosen))
 

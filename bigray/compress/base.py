@@ -99,6 +99,10 @@ class Method(ABC):
     def suits(self, task: Task, engine: str) -> str | None:
         """Return None when the method can act on this task's networks for this engine, else the reason."""
 
+    def adapt(self, task: Task, config: Any) -> Task:
+        """Return the task as it answers with a network that was changed so: with a shorter window, say. By default the same."""
+        return task
+
     def prune(self, program: Program, config: Any, keep: Sequence[str], samples: Samples) -> None:
         """Change ``program.network`` in place (stages ``network`` and ``both``); recovery may follow.
 

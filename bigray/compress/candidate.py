@@ -19,7 +19,7 @@ from bigray.artifact import Artifact, Step, write_atomically
 from bigray.compress import plan as plans
 from bigray.compress.base import ConversionError, Samples
 from bigray.compress.objective import Limits, hopeless, outrun
-from bigray.compress.plan import Plan, carry_out, complete, method
+from bigray.compress.plan import Plan, adapted, carry_out, complete, method
 from bigray.compress.weigh import peak_memory
 from bigray.engines.base import Session
 from bigray.evaluate import answers, drop, estimates
@@ -162,8 +162,8 @@ class Workbench:
                     Path(untrained),
                     training=job.recovery,
                 )
-                sketch, session = self._measure(plan, Path(untrained), seconds=PROBE_S)
-                session.close()
+                sketch, answering = self._measure(plan, Path(untrained), seconds=PROBE_S)
+                answering.session.close()
             if reason := hopeless(sketch, finished(job.directory)):
                 return Trial(number=0, status="skipped", variant=sketch, reason=f"not trained: it {reason}")
             training = _Training(self, plan, sketch, time.monotonic() - begun)
@@ -174,17 +174,17 @@ class Workbench:
             early = training.early
         else:
             carry_out(plan, self.task, network, job.calibration, directory, training=job.recovery)
-        variant, session = self._measure(plan, directory)
+        variant, answering = self._measure(plan, directory)
         with measure.work():
-            scores = self.task.score(answers(Predictor(self.task, session), job.evaluation), job.evaluation)
-        session.close()
+            scores = self.task.score(answers(answering, job.evaluation), job.evaluation)
+        answering.session.close()
         metric, count = self.task.primary, len(job.evaluation)
         if not math.isfinite(scores[metric.name]):
             raise ValueError(f"{metric.name} is {scores[metric.name]}: the model's outputs are not numbers")
         estimated = {name: Estimate(value=v, low=v, high=v, rows=count) for name, v in scores.items()}
         memory = None
         if limits.memory_bytes is not None:
-            memory = peak_memory(job.dense, plan.engine, directory, recipe.compress.threads)
+            memory = peak_memory(job.dense, plan, directory, recipe.compress.threads)
         return Trial(
             number=0,
             status="ok",
@@ -201,11 +201,11 @@ class Workbench:
         if self._glanced is None:
             self._glanced = answers(self.reference, rows)
         with tempfile.TemporaryDirectory(dir=self.job.directory) as scratch:
-            keep = self.task.keep(self.network)
-            complete(plan, self.task, copy.deepcopy(network).cpu(), keep, self.job.calibration, Path(scratch))
+            keep, task = self.task.keep(self.network), adapted(plan, self.task)
+            complete(plan, task, copy.deepcopy(network).cpu(), keep, self.job.calibration, Path(scratch))
             session = self.open(plan.engine, Path(scratch))
             with measure.work():
-                found = answers(Predictor(self.task, session), rows)
+                found = answers(Predictor(task, session), rows)
             session.close()
         value, low, high = drop(self.task, self._glanced, found, rows, self.job.recipe.seed)
         return Early(drop_points=value, low=low, high=high)
@@ -215,12 +215,12 @@ class Workbench:
             method(step.method).needs_recovery for step in plan.steps
         )
 
-    def _measure(self, plan: Plan, directory: Path, seconds: float = 1.5) -> tuple[Variant, Session]:
-        """Return how fast and how large a candidate is, and its session."""
+    def _measure(self, plan: Plan, directory: Path, seconds: float = 1.5) -> tuple[Variant, Predictor]:
+        """Return how fast and how large a candidate is, and what answers with it."""
         recipe = self.job.recipe
-        session = self.open(plan.engine, directory)
-        dense = self.dense(plan.engine)
-        latency, speedups = compare(self.task, dense, session, self.job.evaluation, recipe, seconds=seconds)
+        candidate = Predictor(adapted(plan, self.task), self.open(plan.engine, directory))
+        dense = Predictor(self.task, self.dense(plan.engine))
+        latency, speedups = compare(dense, candidate, self.job.evaluation, recipe, seconds=seconds)
         variant = Variant(
             engine=plan.engine,
             steps=plan.steps,
@@ -229,7 +229,7 @@ class Workbench:
             speedups=tuple(speedups),
             size_bytes=measure.directory_bytes(directory),
         )
-        return variant, session
+        return variant, candidate
 
 
 class Stopped(Exception):
@@ -257,6 +257,8 @@ class _Training:
             Stopped: Another candidate had clearly done better by then.
         """
         bench, job, begun = self._bench, self._bench.job, time.monotonic()
+        task = adapted(self._plan, bench.task)
+        rows = job.recovery if task is bench.task else [row for row in job.recovery if task.fits(row)]
 
         def glance() -> None:
             if time.monotonic() - begun < WORTH * self._look_s:
@@ -265,7 +267,7 @@ class _Training:
             if reason := outrun(self._sketch, self.early, finished(job.directory)):
                 raise Stopped(reason)
 
-        job.recover(bench.task, network, bench.network, job.recovery, job.recipe, glance)
+        job.recover(task, network, bench.network, rows, job.recipe, glance)
 
 
 def finished(directory: Path) -> list[Trial]:
@@ -276,26 +278,49 @@ def finished(directory: Path) -> list[Trial]:
 
 def usual_batch(task: Task, rows: Sequence[Row], size: int) -> Batch:
     """Return a batch of rows of about median size."""
+    return task.encode(_usual(task, rows, size))
+
+
+def _usual(task: Task, rows: Sequence[Row], size: int) -> Sequence[Row]:
     ordered = sorted(rows, key=task.item_bytes)
     start = max(0, len(ordered) // 2 - size // 2)
-    return task.encode((ordered[start:] + ordered)[:size])
+    return (ordered[start:] + ordered)[:size]
+
+
+def same_rows(dense: Task, candidate: Task, rows: Sequence[Row], size: int) -> tuple[Batch, Batch]:
+    """Return a batch of rows of about median size, as each of two tasks takes them.
+
+    Where their windows differ: what one window of the dense model's holds of each row, in as many of the candidate's as that
+    takes.
+    """
+    chosen = _usual(dense, rows, size)
+    if candidate is dense:
+        batch = dense.encode(chosen)
+        return batch, batch
+    first = [next(iter(dense.split(row))) for row in chosen]
+    return dense.encode(first), candidate.encode([piece for row in first for piece in candidate.split(row)])
 
 
 def compare(
-    task: Task, dense: Any, candidate: Any, rows: Sequence[Row], recipe: Recipe, *, seconds: float = 1.5
+    dense: Predictor, candidate: Predictor, rows: Sequence[Row], recipe: Recipe, *, seconds: float = 1.5
 ) -> tuple[dict[str, list[Latency]], list[float]]:
-    """Measure two sessions interleaved at the recipe's batch sizes, on rows of about median size.
+    """Measure two models interleaved at the recipe's batch sizes, on rows of about median size.
 
     Returns the latencies of ``dense`` and ``candidate``, and the speed-up at each batch size: the median of the rounds'
     ratios, in wall or in processor time, whichever is smaller.
     """
+    sessions = {
+        "dense": Inference(dense.task, dense.session),
+        "candidate": Inference(candidate.task, candidate.session),
+    }
     found: dict[str, list[Latency]] = {"dense": [], "candidate": []}
     speedups = []
     for size in recipe.compress.batch_sizes:
-        batch = usual_batch(task, rows, size)
-        sessions = {"dense": Inference(task, dense), "candidate": Inference(task, candidate)}
+        batch, other = same_rows(dense.task, candidate.task, rows, size)
         with measure.quiet():
-            race = measure.race(sessions, batch, seconds=seconds, threads=recipe.compress.threads)
+            race = measure.race(
+                sessions, batch, own={"candidate": other}, seconds=seconds, threads=recipe.compress.threads
+            )
         for name, entries in found.items():
             entries.append(race.latency[name])
         speedups.append(race.believed("dense", "candidate"))
@@ -318,20 +343,22 @@ def verify(
     artifact = Artifact.open(dense)
     manifest = artifact.manifest
     task = load_task(manifest.task, artifact.task_dir)
+    answering = adapted(plan, task)
     threads, reference = recipe.compress.threads, plans.runtime(plan.engine).reference
 
-    def loaded() -> tuple[Session, Session]:
+    def loaded() -> tuple[Predictor, Predictor]:
         old = load_session(task, manifest.architecture, reference, artifact.model_dir, threads)
-        return old, load_session(task, manifest.architecture, plan.engine, candidate, threads)
+        new = load_session(answering, manifest.architecture, plan.engine, candidate, threads)
+        return Predictor(task, old), Predictor(answering, new)
 
     old, new = loaded()
-    after = answers(Predictor(task, new), rows)
+    after = answers(new, rows)
     dropped = drop(task, before, after, rows, recipe.seed)
     # twice, the second time loaded anew: where weights lie in memory and who else is at work make a difference
-    first = compare(task, old, new, rows, recipe, seconds=1.5)
-    old.close()
-    new.close()
-    second = compare(task, *loaded(), rows, recipe, seconds=1.5)
+    first = compare(old, new, rows, recipe, seconds=1.5)
+    old.session.close()
+    new.session.close()
+    second = compare(*loaded(), rows, recipe, seconds=1.5)
     speedups = tuple(map(min, first[1], second[1]))
     latency, _ = min(first, second, key=lambda race: geometric_mean(race[1]))
     dense_variant = Variant(
@@ -339,7 +366,7 @@ def verify(
         metrics=estimates(task, before, rows, recipe.seed),
         latency=latency["dense"],
         size_bytes=measure.directory_bytes(artifact.model_dir),
-        memory_bytes=peak_memory(dense, reference, artifact.model_dir, threads),
+        memory_bytes=peak_memory(dense, Plan(engine=reference), artifact.model_dir, threads),
     )
     chosen = Variant(
         engine=plan.engine,
@@ -349,6 +376,6 @@ def verify(
         speedup=geometric_mean(speedups),
         speedups=speedups,
         size_bytes=measure.directory_bytes(candidate),
-        memory_bytes=peak_memory(dense, plan.engine, candidate, threads),
+        memory_bytes=peak_memory(dense, plan, candidate, threads),
     )
     return Verified(dropped=dropped, rows=len(rows), dense=dense_variant, chosen=chosen)

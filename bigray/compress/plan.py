@@ -71,6 +71,13 @@ def step(name: str, knobs: dict[str, Any]) -> Step:
     return Step(method=name, version=kind.version, knobs=config.model_dump(mode="json"))
 
 
+def adapted(plan: Plan, task: Task) -> Task:
+    """Return the task as it answers with the network that a plan makes; the same one where nothing but the network changes."""
+    for kind, config in _todo(plan):
+        task = kind.adapt(task, config)
+    return task
+
+
 def carry_out(
     plan: Plan,
     task: Task,
@@ -82,15 +89,15 @@ def carry_out(
 ) -> None:
     """Apply a plan to ``network`` (changed in place) and write the engine's files into an empty directory.
 
-    ``recover`` trains the pruned network before export; ``calibration`` are rows for methods that need some, and
+    ``task`` is the dense model's; what answers with the files is `adapted`. ``recover`` trains the pruned network before export; ``calibration`` are rows for methods that need some, and
     ``training`` for those that need all (by default the same).
     """
-    samples = Samples(task, calibration, training or calibration)
     keep, hurt = task.keep(network), False
     for kind, config in _todo(plan):
         if kind.stage != "graph":
-            kind.prune(program(task, network), config, keep, samples)
+            kind.prune(program(task, network), config, keep, Samples(task, calibration, training or calibration))
             hurt = hurt or kind.needs_recovery
+            task = kind.adapt(task, config)
     if hurt and recover is not None:
         recover(network)
     complete(plan, task, network, keep, calibration, directory)
@@ -101,7 +108,7 @@ def complete(
 ) -> None:
     """Do what `carry_out` does after recovery: make the network final, export it, rewrite what was exported.
 
-    ``keep`` names the layers that the task wanted kept before anything was done.
+    ``task`` is `adapted` already; ``keep`` names the layers that the task wanted kept before anything was done.
     """
     with measure.work():
         network.eval()

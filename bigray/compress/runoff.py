@@ -13,8 +13,8 @@ from statistics import geometric_mean, median
 
 from bigray import measure
 from bigray.artifact import Artifact
-from bigray.compress import plan as plans
-from bigray.compress.candidate import usual_batch
+from bigray.compress.candidate import same_rows
+from bigray.compress.plan import Plan, adapted, runtime
 from bigray.predictor import Inference, load_session, load_task
 from bigray.recipe import Recipe
 from bigray.tasks.base import Row
@@ -23,7 +23,9 @@ TURNS, SECONDS = 5, 0.4
 """Of each candidate, and how long one takes at least."""
 
 
-def turns(recipe: Recipe, dense: Path, models: Mapping[int, tuple[str, Path]], rows: Sequence[Row]) -> dict[int, float]:
+def turns(
+    recipe: Recipe, dense: Path, models: Mapping[int, tuple[Plan, Path]], rows: Sequence[Row]
+) -> dict[int, float]:
     """Return trial -> speed-up over the dense model, in wall or processor time, whichever is smaller; over the recipe's
     batch sizes the geometric mean.
 
@@ -32,24 +34,31 @@ def turns(recipe: Recipe, dense: Path, models: Mapping[int, tuple[str, Path]], r
     Args:
         recipe: Says batch sizes and threads.
         dense: Artifact of the dense model.
-        models: Trial -> engine and folder of its files.
+        models: Trial -> its plan and the folder of its files.
         rows: Of these some of about median size are taken.
     """
     artifact, settings = Artifact.open(dense), recipe.compress
     task, architecture = load_task(artifact.manifest.task, artifact.task_dir), artifact.manifest.architecture
 
-    def loaded(engine: str, folder: Path) -> Inference:
-        return Inference(task, load_session(task, architecture, engine, folder, settings.threads))
+    def loaded(plan: Plan, folder: Path) -> Inference:
+        own = adapted(plan, task)
+        return Inference(own, load_session(own, architecture, plan.engine, folder, settings.threads))
 
-    beside = {engine: plans.runtime(engine).reference for engine, _ in models.values()}
-    references = {name: loaded(name, artifact.model_dir) for name in set(beside.values())}
-    sessions = {one: loaded(engine, folder) for one, (engine, folder) in models.items()}
-    batches = [usual_batch(task, rows, size) for size in settings.batch_sizes]
+    beside = {one: runtime(plan.engine).reference for one, (plan, _) in models.items()}
+    references = {name: loaded(Plan(engine=name), artifact.model_dir) for name in set(beside.values())}
+    sessions = {one: loaded(plan, folder) for one, (plan, folder) in models.items()}
+    batches = {
+        one: [same_rows(task, session.task, rows, size) for size in settings.batch_sizes]
+        for one, session in sessions.items()
+    }
     found: dict[int, list[float]] = {one: [] for one in models}
     with measure.quiet():
         for _ in range(TURNS):
             for one, session in sessions.items():
-                pair = {"dense": references[beside[models[one][0]]], "candidate": session}
-                races = [measure.race(pair, batch, seconds=SECONDS, threads=settings.threads) for batch in batches]
+                pair = {"dense": references[beside[one]], "candidate": session}
+                races = [
+                    measure.race(pair, batch, own={"candidate": other}, seconds=SECONDS, threads=settings.threads)
+                    for batch, other in batches[one]
+                ]
                 found[one].append(geometric_mean(race.believed("dense", "candidate") for race in races))
     return {one: median(speedups) for one, speedups in found.items()}

@@ -280,12 +280,13 @@ def last_race(
     few = objective.finalists(ranking)
     if len(few) < 2:
         return {}
-    keys = {trial.number: Plan(engine=trial.variant.engine, steps=trial.variant.steps).key for trial in few}
+    plans = {trial.number: Plan(engine=trial.variant.engine, steps=trial.variant.steps) for trial in few}
+    keys = {number: plan.key for number, plan in plans.items()}
     kept = folder / f"race-{hashlib.sha256(' '.join(sorted(keys.values())).encode()).hexdigest()[:10]}.json"
     if not kept.is_file():
-        models = {trial.number: (trial.variant.engine, folder / keys[trial.number] / "model") for trial in few}
+        models = {number: (plan, folder / plan.key / "model") for number, plan in plans.items()}
         found = ray.get(
-            _alone(runoff.turns, [engine for engine, _ in models.values()]).remote(
+            _alone(runoff.turns, [plan.engine for plan in plans.values()]).remote(
                 recipe, dense, models, ray.put(list(rows))
             )
         )

@@ -9,24 +9,25 @@ import sys
 from pathlib import Path
 
 from bigray.artifact import Artifact
+from bigray.compress.plan import Plan, adapted
 from bigray.predictor import Predictor, load_session, load_task
 
 TIMEOUT_S = 300
 
 
-def peak_memory(dense: Path, engine: str, model: Path, threads: int) -> int:
+def peak_memory(dense: Path, plan: Plan, model: Path, threads: int) -> int:
     """Return the peak resident set in bytes of a process with this model and nothing else.
 
     Args:
         dense: Artifact of the dense model: its task and architecture.
-        engine: Engine of the files in ``model``.
+        plan: What was done to it; says the engine of the files in ``model``.
         model: Folder of engine files.
         threads: Threads of one inference.
 
     Raises:
         RuntimeError: The process failed; with the end of what it said.
     """
-    command = [sys.executable, "-m", __name__, str(dense), engine, str(model), str(threads)]
+    command = [sys.executable, "-m", __name__, str(dense), plan.model_dump_json(), str(model), str(threads)]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -40,11 +41,12 @@ def peak_memory(dense: Path, engine: str, model: Path, threads: int) -> int:
     return int(done.stdout.split()[-1])
 
 
-def main(dense: str, engine: str, model: str, threads: str) -> None:
+def main(dense: str, plan: str, model: str, threads: str) -> None:
     """Load, run a row, print bytes."""
     artifact = Artifact.open(dense, verify=False)
-    task = load_task(artifact.manifest.task, artifact.task_dir)
-    session = load_session(task, artifact.manifest.architecture, engine, Path(model), int(threads))
+    made = Plan.model_validate_json(plan)
+    task = adapted(made, load_task(artifact.manifest.task, artifact.task_dir))
+    session = load_session(task, artifact.manifest.architecture, made.engine, Path(model), int(threads))
     Predictor(task, session).predict(task.example(1))
     print(_peak())
 

@@ -33,10 +33,12 @@ ATTRIBUTES = frozenset(
         "in_features", "out_features", "in_channels", "out_channels", "groups", "num_features", "num_channels",
         "num_groups", "normalized_shape", "num_embeddings", "embedding_dim", "input_size", "hidden_size", "proj_size",
         "num_parameters", "num_heads", "num_attention_heads", "attention_head_size", "all_head_size", "embed_dim",
-        "head_dim", "kdim", "vdim", "dim",
+        "head_dim", "kdim", "vdim", "dim", "max_source_positions",
     }
 )  # fmt: skip
 """Attributes of torch and transformers modules that hold a size. `load` sets these and no others."""
+CONFIGURED = frozenset({"max_source_positions"})
+"""Those that modules of transformers look up in their configuration each time."""
 
 
 def save(network: nn.Module, directory: Path) -> None:
@@ -121,6 +123,8 @@ def _resize(module: nn.Module, values: Mapping[str, Any]) -> None:
             raise ArtifactError(f"{SIZES} sets {name!r} to {value!r}, which is no size of a module.")
         if module.__dict__.get(name) != size:
             setattr(module, name, size)
+            if name in CONFIGURED and hasattr(getattr(module, "config", None), name):
+                setattr(module.config, name, size)
 
 
 def _assign(module: nn.Module, name: str, value: torch.Tensor) -> None:

@@ -10,10 +10,10 @@ Sizes: N windows, M mel bands, F frames of 10 ms, L tokens, C vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -39,6 +39,8 @@ RATE, FFT, HOP = 16_000, 400, 160
 """Hz, samples of a window of the spectrogram (25 ms) and of its step (10 ms)."""
 FRAMES_PER_POSITION = 2
 OVERLAP_S = 5.0
+LEEWAY_S = 0.5
+"""A recording to learn from may be longer than the window by so much, and is cut: recordings end in silence."""
 SILENCE = 10 ** (-60 / 20)
 """A window whose loudest sample is below (-60 dB of full scale) has no words: Whisper would make some up."""
 MULTILINGUAL = 51_865
@@ -86,6 +88,7 @@ class Whisper(Transcription):
     def __init__(self, state: State, tokenizer: Tokenizer) -> None:
         super().__init__(state)
         self.tokenizer = tokenizer
+        self._spellings = frozenset(state.spellings.items()) if state.english else None
         self.window_s = state.positions * FRAMES_PER_POSITION * HOP / RATE
         self.overlap_s = min(OVERLAP_S, self.window_s / 4)
 
@@ -138,6 +141,19 @@ class Whisper(Transcription):
         )
         return cls(state, plain(tokenizer))
 
+    @property
+    def positions(self) -> int:
+        """Steps of the encoder: recordings are filled up with silence."""
+        return self.state.positions
+
+    def with_positions(self, positions: int) -> Self:
+        """Hear windows of another length."""
+        return type(self)(self.state.model_copy(update={"positions": positions}), self.tokenizer)
+
+    def fits(self, row: Row) -> bool:
+        """Say whether a recording is no longer than a window."""
+        return len(decode_audio(row["audio"], RATE)) / RATE <= self.window_s + LEEWAY_S
+
     def architecture(self, model: Model) -> Architecture:
         """The checkpoint's own network."""
         from bigray.models import pretrained
@@ -165,7 +181,8 @@ class Whisper(Transcription):
 
     def forward(self, network: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return ``logits`` (N, L, C) of every step, each given the true steps before it."""
-        output = network(input_features=batch["input_features"], decoder_input_ids=batch["decoder_input_ids"])
+        features = filled_up(batch["input_features"], network)
+        output = network(input_features=features, decoder_input_ids=batch["decoder_input_ids"])
         return {"logits": output.logits}
 
     @property
@@ -220,11 +237,7 @@ class Whisper(Transcription):
 
     def normalise(self, text: str) -> str:
         """Return the text as Whisper's papers and leaderboards compare it: no case, no signs, numbers as digits."""
-        from transformers.models.whisper import english_normalizer as normalizers
-
-        if self.state.english:
-            return str(normalizers.EnglishTextNormalizer(self.state.spellings)(text))
-        return " ".join(str(normalizers.BasicTextNormalizer()(text)).split())
+        return _normalised(text, self._spellings)
 
     def save(self, directory: Path) -> None:
         """Write task.json and tokenizer.json."""
@@ -238,7 +251,7 @@ class Whisper(Transcription):
         return cls(state, load_tokenizer(directory / TOKENIZER_FILE))
 
     def _targets(self, rows: Sequence[Row], seconds: np.ndarray) -> Batch:
-        if seconds.max() > self.window_s + 0.5:
+        if seconds.max() > self.window_s + LEEWAY_S:
             raise DataError(
                 f"A recording to train on has {seconds.max():.1f} s; Whisper learns from {self.window_s:g} s at most. "
                 "Cut it into pieces with their texts."
@@ -257,7 +270,7 @@ class Whisper(Transcription):
 
         from bigray.models import _stepwise
 
-        features = batch["input_features"]
+        features = filled_up(batch["input_features"], network)
         first = torch.tensor([self.state.prompt], device=features.device).expand(features.shape[0], -1)
         return _stepwise.begin(network, {"input_features": features}, first)
 
@@ -283,6 +296,33 @@ def log_mel(samples: np.ndarray, frames: int, bands: int) -> np.ndarray:
     power = (np.square(spectrum.real) + np.square(spectrum.imag)).astype(np.float32)
     level = np.log10(np.maximum(power @ mel_filters(RATE, FFT, bands), 1e-10)).T
     return np.ascontiguousarray((np.maximum(level, level.max() - 8.0) + 4.0) / 4.0, dtype=np.float32)
+
+
+def filled_up(features: torch.Tensor, network: Any) -> torch.Tensor:
+    """Return features (N, M, F) with silence after them where the network's window is longer, as a teacher's may be."""
+    import torch
+
+    missing = network.config.max_source_positions * FRAMES_PER_POSITION - features.shape[-1]
+    if missing <= 0:
+        return features
+    silence = (features.amax((1, 2), keepdim=True) - 2.0).clamp(min=-1.5)  # what `log_mel` makes of a power of 0
+    return torch.cat([features, silence.expand(-1, features.shape[1], missing)], dim=-1)
+
+
+@lru_cache(maxsize=2 * 10_000)  # confidence intervals compare the same texts a thousand times
+def _normalised(text: str, spellings: frozenset[tuple[str, str]] | None) -> str:
+    return " ".join(_normaliser(spellings)(text).split())
+
+
+@lru_cache(maxsize=4)
+def _normaliser(spellings: frozenset[tuple[str, str]] | None) -> Callable[[str], str]:
+    """Return that of English with these spellings, or the basic one."""
+    from transformers.models.whisper import english_normalizer as normalizers
+
+    made: Callable[[str], str] = (
+        normalizers.BasicTextNormalizer() if spellings is None else normalizers.EnglishTextNormalizer(dict(spellings))
+    )
+    return made
 
 
 @lru_cache(maxsize=1)

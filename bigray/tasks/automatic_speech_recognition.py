@@ -86,6 +86,7 @@ class AutomaticSpeechRecognition(Transcription):
             ]
         },
         "train": {"epochs": 30, "batch_size": 16, "learning_rate": 3e-3},
+        "compress": {"methods": ["prune_structured", "shorten_window", "quantize_static", "quantize_dynamic"]},
     }
 
     class State(base.State):

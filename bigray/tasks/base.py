@@ -259,6 +259,19 @@ class Task(ABC):
         """Return what a row shares with rows that it is not independent of; a bootstrap draws such rows together."""
         return None
 
+    @property
+    def positions(self) -> int | None:
+        """Steps of the window that every input is filled up to; None where a short input takes less time than a long one."""
+        return None
+
+    def with_positions(self, positions: int) -> Self:
+        """Return this task with a window of so many steps; for those that have `positions`."""
+        raise NotImplementedError
+
+    def fits(self, row: Row) -> bool:
+        """Say whether a row to learn from lies within one window."""
+        return True
+
     def keep(self, network: nn.Module) -> list[str]:
         """Return the names of modules whose output width no method may change (the head)."""
         return []

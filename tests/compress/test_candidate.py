@@ -91,7 +91,10 @@ def test_the_fastest_run_side_by_side(dense: Path, tmp_path: Path) -> None:
     task = load_task(opened.manifest.task, opened.task_dir)
     network = build(opened.manifest.architecture, pretrained=False)
     plugins.load("bigray.engines", "onnxruntime").ENGINE.export(program(task, network), tmp_path)
-    models = {3: ("torch_eager", opened.model_dir), 7: ("onnxruntime", tmp_path)}
+    models = {
+        3: (plans.Plan(engine="torch_eager"), opened.model_dir),
+        7: (plans.Plan(engine="onnxruntime"), tmp_path),
+    }
     found = runoff.turns(RECIPE, dense, models, ROWS)
     assert list(found) == [3, 7]
     assert 0.5 < found[3] < 2  # the dense model itself
