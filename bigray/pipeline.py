@@ -53,9 +53,10 @@ def check(recipe: Recipe) -> None:
         RecipeError, UnknownPlugin, DataError, ModelNotFound: With the field at fault.
     """
     from bigray.compress import space
-    from bigray.data import sources
+    from bigray.data import augment, sources
 
     sources.check(recipe.data, task_class(recipe))
+    augment.check(recipe.compress.augment, recipe.task, "compress")
     for engine in recipe.compress.engines:
         plugins.check("bigray.engines", engine)
     for wanted in recipe.compress.methods:

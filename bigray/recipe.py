@@ -202,6 +202,11 @@ class Compress(Section):
     recover_epochs: float = Field(1.0, ge=0)
     """Passes over the training rows (a fraction is allowed) that win quality back after pruning, with distillation; on as
     many workers, and on GPUs, as ``train`` says."""
+    recover_learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate of recovery; by default half of ``train.learning_rate``, as it begins close to a good place."""
+    augment: list[Augmentation] = []
+    """Random changes of training rows while quality is won back, after those of ``data.augment``. The dense model alone
+    says then what is right, as labels may be true no more; so they may change more than those of training."""
     calibration_rows: int = Field(128, ge=8)
     """Training rows that static quantization looks at."""
     evaluation_rows: int = Field(1000, ge=16)
@@ -213,7 +218,7 @@ class Compress(Section):
     threads: int = Field(1, ge=1)
     """Threads of one inference when latency is measured and served."""
 
-    @field_validator("methods", mode="before")
+    @field_validator("methods", "augment", mode="before")
     @classmethod
     def _plain_names(cls, value: Any) -> Any:
         return _named(value)

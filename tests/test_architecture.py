@@ -99,6 +99,7 @@ PLUGINS = {
         "change_speed",
         "change_voice",
         "crop",
+        "crop_words",
         "drop_words",
         "excerpt",
         "flip",

@@ -74,6 +74,7 @@ MALFORMED = {
     "unknown catalogue entry": (GOOD.replace("rows.csv", "catalogue:digit"), [], ["digit", "'digits'"]),
     "unfit catalogue entry": (GOOD.replace("rows.csv", "catalogue:digits"), [], ["digits", "text"]),
     "unknown augmentation": (GOOD + "  augment: [drop_word]\n", [], ["drop_word", "'drop_words'"]),
+    "unfit augmentation of recovery": (GOOD + "compress: {augment: [flip]}\n", [], ["compress.augment.0", "flip"]),
     "unfit augmentation": (GOOD + "  augment: [flip]\n", [], ["flip"]),
     "unknown engine": (GOOD + "compress: {engines: [openvin]}\n", [], ["openvin", "'openvino'"]),
     "unknown method": (GOOD + "compress: {methods: [quantise_static]}\n", [], ["quantise_static", "'quantize_static'"]),

@@ -23,7 +23,8 @@ model: {name: ffnn}
     [
         ("{workers: 1}", "[openvino]", True, (1, 0)),
         ("{workers: 3, cpus_per_worker: 2}", "[openvino]", True, (7, 0)),
-        ("{workers: 3, cpus_per_worker: 2}", "[openvino]", False, (1, 0)),
+        ("{workers: 3, cpus_per_worker: 2}", "[openvino]", False, (2, 0)),
+        ("{workers: 1, cpus_per_worker: 16}", "[openvino]", True, (4, 0)),
         ("{workers: 2, gpu: true}", "[openvino]", True, (3, 2)),
         ("{workers: 2, gpu: true}", "[openvino, torch_gpu]", True, (3, 3)),
         ("{workers: 1}", "[torch_gpu]", True, (1, 1)),
@@ -39,13 +40,27 @@ def test_cores_and_gpus_that_a_candidate_holds(
         return room
 
     monkeypatch.setattr(recovery, "at_once", lambda recipe: 2)
+    monkeypatch.setattr(recovery, "cores", lambda: 8)
     monkeypatch.setattr(recovery, "gpus", lambda names: int("torch_gpu" in names))
     monkeypatch.setattr(recovery.recover_group, "room", has_room)
     recipe = recipes.parse(RECIPE, [f"train={train}", f"compress.engines={engines}"])
     way = recovery.choose(recipe)
     assert (way.cores, way.gpus) == held
-    assert way.recover is (recovery.together if held[0] > 1 else recovery.alone)
-    assert asked == ([] if train == "{workers: 1}" else [(2, 2 if "torch_gpu" in engines else 0)])
+    grouped = way.recover is recovery.together
+    assert grouped == (room and ("workers: 3" in train or "gpu" in train))
+    if not grouped:
+        assert getattr(way.recover, "keywords", {}) == {"threads": held[0]}
+    assert asked == ([] if "workers: 1" in train else [(2, 2 if "torch_gpu" in engines else 0)])
+
+
+def test_recovery_takes_its_threads_and_gives_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(recovery.recover, "recover", lambda *_, **__: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    network = nn.Linear(1, 1)
+    recovery.alone(None, network, network, [], recipes.parse(RECIPE), lambda: None, threads=before + 1)  # type: ignore[arg-type]
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
 
 
 def test_networks_are_back_where_they_were_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:

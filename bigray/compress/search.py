@@ -213,7 +213,7 @@ def at_once(recipe: Recipe) -> int:
     """Return how many candidates are worked on at once; each holds one of Ray's CPUs, besides those of its recovery."""
     settings = recipe.train
     training = math.ceil(settings.workers * settings.cpus_per_worker) if settings.workers > 1 else 1
-    return recipe.compress.concurrency or max(1, _cores() // max(CORES_PER_TRIAL, training))
+    return recipe.compress.concurrency or max(1, cores() // max(CORES_PER_TRIAL, training))
 
 
 class Judge:
@@ -295,6 +295,6 @@ def last_race(
     return {number: speedups[key] for number, key in keys.items()}
 
 
-def _cores() -> int:
-    # the cores there are, not the slots Ray was told of: a private cluster is given more slots than cores
+def cores() -> int:
+    """Return the cores there are, not the slots Ray was told of: a private cluster is given more slots than cores."""
     return sum(1 for node in ray.nodes() if node["Alive"]) * (os.cpu_count() or 1)

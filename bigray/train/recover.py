@@ -3,6 +3,8 @@
 Knowledge distillation (Hinton et al. 2015, arXiv 1503.02531): the student's loss is the mean of the task's own loss
 and the distance between its outputs and the teacher's (`bigray.tasks.base.Task.distance`). Dropout layers rest: a
 smaller network needs less of it (Han et al. 2015, arXiv 1506.02626, section 3.2), and the teacher's answers take its place.
+With ``compress.augment`` the teacher is asked about changed rows, and labels do not count: more to learn from than there are
+rows (Jiao et al. 2020, TinyBERT, arXiv 1909.10351, section 3.3).
 """
 
 from __future__ import annotations
@@ -88,9 +90,9 @@ def recover(
         return 0
     torch.manual_seed(recipe.seed)
     shuffle, draws = np.random.default_rng(recipe.seed), np.random.default_rng([recipe.seed, part.rank])
-    settings = recipe.train.model_copy(
-        update={"learning_rate": recipe.train.learning_rate * LEARNING_RATE_SHARE, "schedule": "cosine", "warmup": 0.05}
-    )
+    rate = recipe.compress.recover_learning_rate or recipe.train.learning_rate * LEARNING_RATE_SHARE
+    settings = recipe.train.model_copy(update={"learning_rate": rate, "schedule": "cosine", "warmup": 0.05})
+    further = recipe.compress.augment
     for name, parameter in network.named_parameters():
         parameter.requires_grad = not name.startswith(tuple(settings.freeze)) if settings.freeze else True
     optimizer = optim.optimizer(network, settings)
@@ -112,7 +114,7 @@ def recover(
                 order = np.concatenate([order, shuffle.permutation(len(rows))])
             chosen, order = order[:size], order[size:]
             picked = augment.draw([rows[i] for i in chosen[part.rank :: part.world]], draws)
-            picked = augment.apply(picked, recipe.data.augment, draws, task.contract.field)
+            picked = augment.apply(picked, [*recipe.data.augment, *further], draws, task.contract.field)
             batch = {name: value.to(part.device) for name, value in tensors(task.encode(picked)).items()}
             inputs = {name: batch[name] for name in task.inputs}
             optimizer.zero_grad(set_to_none=True)
@@ -121,7 +123,9 @@ def recover(
                     taught = task.forward(teacher, inputs)
                 outputs = student(inputs)
             outputs, taught = ({name: value.float() for name, value in found.items()} for found in (outputs, taught))
-            loss = 0.5 * task.loss(outputs, batch) + 0.5 * task.distance(outputs, taught, batch)
+            loss = task.distance(outputs, taught, batch)
+            if not further:
+                loss = 0.5 * task.loss(outputs, batch) + 0.5 * loss
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
             optimizer.step()

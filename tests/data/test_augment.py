@@ -44,7 +44,7 @@ def tone(seconds=0.5, level=0.3):
 
 def test_every_augmentation_is_known_for_its_field():
     assert augment.known("image") == sorted(IMAGE_NAMES)
-    assert augment.known("text") == ["add_typos", "drop_words", "swap_words"]
+    assert augment.known("text") == ["add_typos", "crop_words", "drop_words", "swap_words"]
     assert augment.known("audio") == [
         "add_noise",
         "add_silence",
@@ -54,7 +54,7 @@ def test_every_augmentation_is_known_for_its_field():
         "gain",
         "mask_spectrum",
     ]
-    assert len(plugins.names(augment.PACKAGE)) == 15
+    assert len(plugins.names(augment.PACKAGE)) == 16
 
 
 @pytest.mark.parametrize("name", ["flip", "scale", "crop"])
@@ -154,10 +154,23 @@ def test_words_are_dropped_swapped_and_mistyped():
     assert [c for c in typed if c.isdigit()] == [c for c in text if c.isdigit()]
 
 
-@pytest.mark.parametrize("name", ["drop_words", "swap_words", "add_typos"])
+def test_a_stretch_of_words_stays():
+    words = [f"word{number}" for number in range(20)]
+    sizes = set()
+    for seed in range(60):
+        left = change({"text": " ".join(words)}, "crop_words", "text", seed=seed, share=[0.2, 0.6])["text"].split()
+        assert left == words[words.index(left[0]) :][: len(left)]
+        sizes.add(len(left))
+    assert min(sizes) >= 4
+    assert max(sizes) <= 12
+    assert len(sizes) > 4
+    assert change({"text": "three  words stay"}, "crop_words", "text", share=[0.05, 0.1])["text"] == "three  words stay"
+
+
+@pytest.mark.parametrize("name", ["crop_words", "drop_words", "swap_words", "add_typos"])
 @pytest.mark.parametrize("text", ["a", "one two", "日本", "ß 1"])
 def test_text_never_vanishes(name, text):
-    options = {"add_typos": {"rate": 0.5}, "drop_words": {"fraction": 0.99}, "swap_words": {}}[name]
+    options = {"add_typos": {"rate": 0.5}, "drop_words": {"fraction": 0.99}, "crop_words": {"words": 1}}.get(name, {})
     for seed in range(30):
         assert change({"text": text}, name, "text", seed=seed, **options)["text"].strip()
 
@@ -227,7 +240,7 @@ def test_silence_and_short_sounds_pass():
     ("item", "task", "error", "message"),
     [
         ({"name": "flop"}, "image_classification", UnknownPlugin, "Did you mean 'flip'"),
-        ({"name": "flip"}, "text_classification", RecipeError, "For text there are: add_typos, drop_words"),
+        ({"name": "flip"}, "text_classification", RecipeError, "For text there are: add_typos, crop_words, drop_words"),
         ({"name": "flip", "options": {"axis": 1}}, "object_detection", RecipeError, "options.axis: unknown setting"),
         ({"name": "rotate", "options": {"degrees": 500}}, "object_detection", RecipeError, r"options\.degrees"),
         ({"name": "scale", "options": {"factor": [2, 1]}}, "object_detection", RecipeError, "low <= high"),
@@ -237,6 +250,11 @@ def test_silence_and_short_sounds_pass():
 def test_mistakes_are_explained(item, task, error, message):
     with pytest.raises(error, match=message):
         augment.check([recipe.Augmentation(**item)], task)
+
+
+def test_a_mistake_is_found_where_it_stands():
+    with pytest.raises(RecipeError, match=r"compress\.augment\.0: 'flip' changes image"):
+        augment.check([recipe.Augmentation(name="flip")], "text_classification", "compress")
 
 
 def test_broken_media_is_no_traceback_of_a_decoder():

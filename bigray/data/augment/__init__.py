@@ -1,4 +1,4 @@
-"""Random changes of training rows, one per file; the file name is the name in ``data.augment``."""
+"""Random changes of training rows, one per file; the file name is the name in ``data.augment`` and ``compress.augment``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from bigray.schemas import CONTRACTS
 PACKAGE = "bigray.data.augment"
 
 
-def check(augmentations: Sequence[recipe.Augmentation], task: str) -> None:
+def check(augmentations: Sequence[recipe.Augmentation], task: str, section: str = "data") -> None:
     """Refuse augmentations that do not exist, have wrong settings, or change another kind of data than the task's.
+
+    ``section`` of the recipe is where they stand.
 
     Raises:
         UnknownPlugin: No augmentation of that name; lists the known ones.
@@ -24,11 +26,11 @@ def check(augmentations: Sequence[recipe.Augmentation], task: str) -> None:
     """
     kind = CONTRACTS[task].field
     for number, item in enumerate(augmentations):
-        pointer = f"data.augment.{number}"
+        pointer = f"{section}.augment.{number}"
         if CONTRACTS[task].input is not None:
             raise RecipeError(
                 f"{pointer}: {task} takes no augmentation: a changed text would no longer fit its answer. "
-                "Remove data.augment.",
+                f"Remove {section}.augment.",
                 pointer=pointer,
             )
         found: Augmentation = plugins.load(PACKAGE, item.name).AUGMENTATION
