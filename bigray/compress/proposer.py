@@ -2,7 +2,8 @@
 
 Each proposal and each outcome is a line of a file. A search that was killed reads the file back: what was proposed and
 not finished is proposed again, and what comes next is what would have come had nothing happened, because the sampler is
-seeded anew for each proposal, by its number. No plan is proposed twice.
+seeded anew for each proposal, by its number. No plan is proposed twice. Plans that the space no longer allows (an engine
+was uninstalled since) are left aside.
 
 Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"; Ozaki et al. 2022, "Multiobjective Tree-Structured
 Parzen Estimator" (JAIR 73), as Optuna has them.
@@ -22,7 +23,7 @@ from optuna.trial import FixedTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 
 from bigray.artifact import write_atomically
-from bigray.compress.space import Space
+from bigray.compress.space import NONE, Space
 
 REPEATS = 32
 """Proposals of known plans after which the sampler, who keeps coming back to the best ones, is no longer asked."""
@@ -64,20 +65,22 @@ class Proposer(Searcher):  # type: ignore[misc]
         self._running: dict[str, int] = {}
         """Tune's name of a trial -> number of the proposal."""
         self._again: list[int] = []
+        self._barred: set[int] = set()
+        """Numbers of proposals that the space does not allow any more."""
         self._recall()
         self._first = [params for params in first if space.plan(params).key not in self._keys]
 
     @property
     def left(self) -> int:
         """Trials still to be run."""
-        return self._total - len(self._params) + len(self._again)
+        return self._total - self._proposed + len(self._again)
 
     def suggest(self, trial_id: str) -> Params | str:
         """Return the next parameters, or `Searcher.FINISHED`."""
         if self._again:
             number = self._again.pop(0)
         else:
-            params = self._next() if len(self._params) < self._total else None
+            params = self._next() if self._proposed < self._total else None
             if params is None:
                 return str(Searcher.FINISHED)
             number = len(self._params)
@@ -101,6 +104,10 @@ class Proposer(Searcher):  # type: ignore[misc]
     def restore(self, checkpoint_path: str) -> None:
         """Nothing was kept."""
 
+    @property
+    def _proposed(self) -> int:
+        return len(self._params) - len(self._barred)
+
     def _next(self) -> Params | None:
         while self._first:
             params = self._first.pop(0)
@@ -118,8 +125,20 @@ class Proposer(Searcher):  # type: ignore[misc]
         return None
 
     def _note(self, params: Params) -> None:
+        if self._allows(params):
+            self._keys.add(self._space.plan(params).key)
+        else:
+            self._barred.add(len(self._params))
         self._params.append(params)
-        self._keys.add(self._space.plan(params).key)
+
+    def _allows(self, params: Params) -> bool:
+        if not self._space.allows(params["engine"], _methods(params)):
+            return False
+        try:
+            self._space.sample(FixedTrial(params))
+        except ValueError:  # a knob has other choices now
+            return False
+        return True
 
     def _learn(self, number: int, values: list[float]) -> None:
         fixed = FixedTrial(self._params[number])
@@ -138,10 +157,11 @@ class Proposer(Searcher):  # type: ignore[misc]
                 self._note(entry["params"])
             else:
                 outcomes.append((entry["outcome"], entry["values"]))
-        done = {number for number, _ in outcomes}
+        done = {number for number, _ in outcomes} | self._barred
         self._again = [number for number in range(len(self._params)) if number not in done]
         for number, values in outcomes:
-            self._learn(number, values)
+            if number not in self._barred:
+                self._learn(number, values)
         write_atomically(self._ledger, whole + "\n" if whole else "")
 
     def _keep(self, entry: dict[str, Any]) -> None:
@@ -150,6 +170,13 @@ class Proposer(Searcher):  # type: ignore[misc]
             file.write(json.dumps(entry) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _methods(params: Params) -> list[str]:
+    """Return the methods that parameters ask for."""
+    used = [name.removeprefix("use.") for name, value in params.items() if name.startswith("use.") and value]
+    graph = params.get(f"graph.{params['engine']}", NONE)
+    return [*used, *([] if graph == NONE else [graph])]
 
 
 def _sampler(seed: int) -> optuna.samplers.BaseSampler:

@@ -117,10 +117,16 @@ def search(job: Job, space: Space, listen: Listen = _silent) -> list[Trial]:
     proposer = Proposer(space, OBJECTIVES, first, settings.trials, job.recipe.seed, job.directory / "ledger.jsonl")
     if proposer.left > 0:
         _run(job, space, proposer, listen)
-    trials = [trial.model_copy(update={"number": number}) for number, trial in enumerate(finished(job.directory))]
+    known = [trial for trial in finished(job.directory) if _allowed(space, trial)]
+    trials = [trial.model_copy(update={"number": number}) for number, trial in enumerate(known)]
     if not any(trial.status == "ok" for trial in trials):
         raise SearchFailed(objective.explain_none(trials, Limits.of(settings, job.dense_metric)))
     return trials
+
+
+def _allowed(space: Space, trial: Trial) -> bool:
+    # one of a folder that an engine or a method served which is not to be had any more cannot be handed out
+    return space.allows(trial.variant.engine, [one.method for one in trial.variant.steps])
 
 
 def _run(job: Job, space: Space, proposer: Proposer, listen: Listen) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,6 +55,10 @@ class Space:
                 suggest(f"{name}.{knob}", low, high)
             elif isinstance(allowed, list):
                 trial.suggest_categorical(f"{name}.{knob}", allowed)
+
+    def allows(self, engine: str, methods: Iterable[str]) -> bool:
+        """Say whether a plan may have this engine and these methods."""
+        return engine in self.graph and {*methods} <= {*self.network, *self.graph[engine]}
 
     def plan(self, params: Mapping[str, Any]) -> Plan:
         """Turn sampled parameters into a plan; equal plans come out equal."""

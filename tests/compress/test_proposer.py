@@ -1,5 +1,7 @@
 """Proposals: none twice, and after being killed at any moment the same ones go on."""
 
+from dataclasses import replace
+
 import optuna
 import pytest
 
@@ -80,6 +82,24 @@ def test_a_space_that_is_used_up_ends_the_search(tmp_path):
     few = space.build(Compress(methods=["bfloat16"], engines=["openvino"]), prepared("cnn")[0])
     asked = go_on(start(few, tmp_path, total=50), 100)
     assert 1 <= len(asked) <= 4
+
+
+def test_what_is_not_to_be_had_any_more_is_left_aside(plans, tmp_path):
+    go_on(start(plans, tmp_path), 8)
+    start(plans, tmp_path).suggest("killed")
+    fewer = {engine: tuple(one for one in graphs if one != "quantize_static") for engine, graphs in plans.graph.items()}
+    left = replace(plans, graph={"openvino": fewer["openvino"]})
+    proposer = start(left, tmp_path)
+    assert proposer.left > 6
+    asked = go_on(proposer, 100)
+    assert asked
+    for params in asked:
+        assert params["engine"] == "openvino"
+        assert params["graph.openvino"] != "quantize_static"
+    other = replace(plans, ranges={**plans.ranges, "quantize_dynamic": {"group_size": [64, 256]}})
+    sizes = [params.get("quantize_dynamic.group_size") for params in go_on(start(other, tmp_path, total=20), 100)]
+    assert {64, 256} & {*sizes}
+    assert not {32, 128} & {*sizes}
 
 
 def test_another_seed_proposes_otherwise(plans, tmp_path):
