@@ -33,6 +33,7 @@ from bigray.errors import SearchFailed
 from bigray.polling import polling
 from bigray.recipe import Recipe
 from bigray.results import LayerCost, Trial, Verdict, Verified
+from bigray.schemas import CONTRACTS
 from bigray.tasks.base import Row
 
 Listen = Callable[[dict[str, Any]], None]
@@ -225,9 +226,9 @@ def at_once(recipe: Recipe) -> int:
 class Judge:
     """Judges candidates on unseen rows, each in a fresh process that has the machine to itself.
 
-    The dense model answers the rows once for all of them. What was measured is kept in the candidates' folders, so a
-    finished run that is started again ends at once, and a candidate that wins under another budget is not measured twice.
-    On another processor, or with other versions of the libraries, it is.
+    The dense model answers the rows once for all of them. What was measured is kept in the candidates' folders, and what was
+    answered beside them, so a finished run that is started again ends at once, and a candidate that wins under another budget
+    is not measured twice. On another processor, or with other versions of the libraries, it is.
     """
 
     def __init__(self, recipe: Recipe, dense: Path, rows: Sequence[Row], metric: str) -> None:
@@ -247,13 +248,25 @@ class Judge:
             return Verified.model_validate_json(kept.read_text(encoding="utf-8"))
         if self._shared is None:
             rows = ray.put(list(self._rows))
-            self._shared = rows, _alone(candidate.dense_answers, []).remote(self._recipe, self._dense, rows)
+            self._shared = rows, self._answers(folder.parent, rows)
         measuring = _alone(candidate.verify, [plan.engine]).remote(
             self._recipe, self._dense, folder / "model", plan, *self._shared
         )
         outcome: Verified = ray.get(measuring)
         write_atomically(kept, outcome.model_dump_json(indent=2))
         return outcome
+
+    def _answers(self, folder: Path, rows: Any) -> Any:
+        """Return the dense model's answers, in Ray's object store; those that are no files are kept in a search's folder."""
+        contract, kept = CONTRACTS[self._recipe.task], folder / f"answers-{_machine()}.jsonl"
+        if kept.is_file():
+            lines = kept.read_text(encoding="utf-8").split("\n")[:-1]  # and not at every end of line that Unicode knows
+            return ray.put([contract.output.validate_json(line) for line in lines])
+        found = _alone(candidate.dense_answers, []).remote(self._recipe, self._dense, rows)
+        if contract.file is None:
+            lines = [contract.output.dump_json(one).decode() for one in ray.get(found)]
+            write_atomically(kept, "".join(f"{line}\n" for line in lines))
+        return found
 
 
 def _machine() -> str:

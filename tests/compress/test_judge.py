@@ -8,9 +8,11 @@ import pytest
 
 from bigray import measure
 from bigray import recipe as recipes
+from bigray.compress import search
 from bigray.compress.plan import Plan
 from bigray.compress.search import Judge, _machine
 from bigray.results import Estimate, Latency, Variant, Verified
+from bigray.schemas import Chunk, Transcript
 
 PLAN = Plan(engine="openvino")
 MEASURED = Verified(
@@ -48,6 +50,26 @@ def test_another_budget_is_judged_by_what_was_measured(tmp_path: Path, limits: l
     assert verdict.qualified is (why_not is None)
     assert (why_not or "is 3.00x faster") in verdict.reason
     assert (verdict.drop_points, verdict.drop_low, verdict.drop_high, verdict.rows) == (2.0, 1.0, 3.0, 100)
+
+
+def test_answers_kept_are_those_that_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [
+        Transcript(text="one\u2028two \x85 \n ß", chunks=[Chunk(text="one", timestamp=(0.1, 1 / 3))]),
+        Transcript(text=""),
+    ]
+
+    class Remote:
+        def remote(self, *_: object) -> list[Transcript]:
+            return given
+
+    asked: list[object] = []
+    monkeypatch.setattr(search, "_alone", lambda function, engines: asked.append(function) or Remote())
+    monkeypatch.setattr(search.ray, "get", lambda found: found)
+    monkeypatch.setattr(search.ray, "put", lambda found: found)
+    judge = Judge(recipes.read("automatic_speech_recognition.tiny"), tmp_path, [{}, {}], "wer")
+    assert judge._answers(tmp_path, None) == given
+    assert judge._answers(tmp_path, None) == given
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("changed", [{"cpu": "another one"}, {"flags": []}, {"cores": 1000}])

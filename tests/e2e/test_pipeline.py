@@ -116,6 +116,20 @@ def test_running_again_trains_and_searches_nothing_anew(finished, recipe_file):
     assert len(races) == (places > 1)
 
 
+def test_verified_anew_the_dense_model_is_not_asked_again(finished, recipe_file):
+    results, _ = finished
+    folder = recipe_file.parent / "runs" / "tiny"
+    (answers,) = folder.glob("search-*/answers-*.jsonl")
+    written = answers.stat().st_mtime_ns
+    assert len(answers.read_text(encoding="utf-8").split("\n")) == results.verdict.rows + 1
+    for path in folder.glob("search-*/*/verified-*.json"):
+        path.unlink()
+    again = pipeline.run(recipes.read(recipe_file, ["compress.trials=3"]))
+    assert again.dense.metrics == results.dense.metrics
+    assert again.verdict.rows == results.verdict.rows
+    assert answers.stat().st_mtime_ns == written
+
+
 def test_another_budget_costs_one_verification_and_force_hands_out_what_fails(finished, recipe_file):
     results, _ = finished
     folder = recipe_file.parent / "runs" / "tiny"
