@@ -10,6 +10,7 @@ Sizes: N windows, M mel bands, F frames of 10 ms, L tokens, C vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -147,8 +148,10 @@ class Whisper(Transcription):
         return self.state.positions
 
     def with_positions(self, positions: int) -> Self:
-        """Hear windows of another length."""
-        return type(self)(self.state.model_copy(update={"positions": positions}), self.tokenizer)
+        """Hear windows of another length, and write so much less about each: nobody speaks faster in them."""
+        tokens = math.ceil(self.state.max_target * positions / self.state.positions)
+        changed = self.state.model_copy(update={"positions": positions, "max_target": tokens})
+        return type(self)(changed, self.tokenizer)
 
     def fits(self, row: Row) -> bool:
         """Say whether a recording is no longer than a window."""

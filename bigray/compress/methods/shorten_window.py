@@ -5,7 +5,8 @@ attention takes the square of the length. whisper.cpp calls the same ``audio_ctx
 (https://github.com/ggml-org/whisper.cpp/issues/137).
 
 1. keep the first positions of the encoder, a share of all, in eights, as kernels like it;
-2. the task fills recordings up to the shorter window then, and hears longer ones in more windows (`bigray.tasks._recordings`).
+2. the task fills recordings up to the shorter window then, hears longer ones in more windows (`bigray.tasks._recordings`),
+   and writes that much less about each, which ends what would go round in circles.
 
 Positions keep their meaning, so nothing is trained. The network has learned to end in silence, though, and in windows
 shorter than some 10 s Whisper makes words up (https://github.com/ggml-org/whisper.cpp/issues/1951): the metric tells. It is

@@ -68,6 +68,7 @@ def test_engines_agree_on_the_shorter_window(engine: str, whisper: Any, tmp_path
     task, _, network = whisper
     small = _made(whisper, engine, tmp_path / engine)
     assert small.task.positions == 48  # a half of 100, in eights
+    assert (task.state.max_target, small.task.state.max_target) == (12, 6)
     cut = copy.deepcopy(network)
     METHOD.prune(program(task, cut), Config(share=0.5), [], Samples(task, [], []))
     batch = small.task.encode([_row(0.6, 3)])
