@@ -203,7 +203,8 @@ class Compress(Section):
     """Passes over the training rows (a fraction is allowed) that win quality back after pruning, with distillation; on as
     many workers, and on GPUs, as ``train`` says."""
     recover_learning_rate: float | None = Field(None, gt=0)
-    """Peak learning rate of recovery; by default half of ``train.learning_rate``, as it begins close to a good place."""
+    """Peak learning rate of recovery; by default half of ``train.learning_rate``, as it begins close to a good place, and 1e-5
+    where ``train.epochs`` is 0."""
     augment: list[Augmentation] = []
     """Random changes of training rows while quality is won back, after those of ``data.augment``. The dense model alone
     says then what is right, as labels may be true no more; so they may change more than those of training."""

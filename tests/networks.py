@@ -45,7 +45,9 @@ def samples(program: Program, count: int = 12, seed: int = 0) -> Samples:
 
     sizes = [module.num_embeddings for module in program.network.modules() if isinstance(module, nn.Embedding)]
     known = Vocabulary("input_ids", sizes[0], 3, (0, 1, 3)) if program.inputs[0] == "input_ids" else None
-    fake = SimpleNamespace(encode=encode, loss=loss, inputs=program.inputs, vocabulary=lambda: known)
+    fake = SimpleNamespace(
+        encode=encode, loss=loss, inputs=program.inputs, vocabulary=lambda: known, fits=lambda row: True
+    )
     return Samples(fake, rows, rows)  # type: ignore[arg-type]
 
 

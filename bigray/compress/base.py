@@ -70,10 +70,11 @@ class Samples:
         """
         import torch
 
-        if not self.calibration:
+        rows = [row for row in self.calibration if self.task.fits(row)]
+        if not rows:
             raise ConversionError(f"{method} needs calibration rows and got none.")
-        for start in range(0, len(self.calibration), size):
-            batch = self.task.encode(self.calibration[start : start + size])
+        for start in range(0, len(rows), size):
+            batch = self.task.encode(rows[start : start + size])
             yield {name: torch.from_numpy(value.copy()) for name, value in batch.items()}
 
 

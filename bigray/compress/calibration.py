@@ -28,11 +28,16 @@ def batches(task: Task, rows: Sequence[Row], load: Callable[[], Session]) -> dic
     """
     heard: dict[str, list[Arrays]] = {name: [] for name in task.graphs}
     if len(heard) == 1:
-        return {"": [{name: batch[name] for name in task.inputs} for batch in (task.encode([row]) for row in rows)]}
+        return {
+            "": [
+                {name: batch[name] for name in task.inputs}
+                for batch in (task.encode([task.asked(row)]) for row in rows)
+            ]
+        }
     session = load()
     for row in rows[:ROWS]:
         listener = _Listener(session)
-        task.infer(listener.run, task.encode([row]))
+        task.infer(listener.run, task.encode([task.asked(row)]))
         for part, given in listener.heard.items():
             names = task.graphs[part].inputs
             heard[part] += [{name: one[name] for name in names} for one in _spread(given)]

@@ -258,7 +258,7 @@ class _Training:
         """
         bench, job, begun = self._bench, self._bench.job, time.monotonic()
         task = adapted(self._plan, bench.task)
-        rows = job.recovery if task is bench.task else [row for row in job.recovery if task.fits(row)]
+        rows = [row for row in job.recovery if task.fits(row)]
 
         def glance() -> None:
             if time.monotonic() - begun < WORTH * self._look_s:
@@ -284,7 +284,7 @@ def usual_batch(task: Task, rows: Sequence[Row], size: int) -> Batch:
 def _usual(task: Task, rows: Sequence[Row], size: int) -> Sequence[Row]:
     ordered = sorted(rows, key=task.item_bytes)
     start = max(0, len(ordered) // 2 - size // 2)
-    return (ordered[start:] + ordered)[:size]
+    return [task.asked(row) for row in (ordered[start:] + ordered)[:size]]
 
 
 def same_rows(dense: Task, candidate: Task, rows: Sequence[Row], size: int) -> tuple[Batch, Batch]:

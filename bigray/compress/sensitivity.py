@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bigray import measure
 from bigray.artifact import MANIFEST, write_atomically
-from bigray.compress.base import ConversionError
+from bigray.compress.base import ConversionError, Samples
 from bigray.compress.candidate import PROBE_S, Job, Workbench, usual_batch
 from bigray.compress.methods import prune_structured
 from bigray.compress.plan import Plan, carry_out, step
@@ -34,7 +34,8 @@ LEAST_SAVING = 0.01
 def layers(bench: Workbench) -> list[str]:
     """Return the name of the first layer of each group, in the order of the network."""
     network = copy.deepcopy(bench.network)
-    return prune_structured.groups(program(bench.task, network), bench.task.keep(network))
+    samples = Samples(bench.task, bench.job.calibration, bench.job.recovery)
+    return prune_structured.groups(program(bench.task, network), bench.task.keep(network), samples)
 
 
 def probe(bench: Workbench, engine: str, chosen: Sequence[str], every: Sequence[str], folder: Path) -> None:

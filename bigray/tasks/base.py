@@ -284,6 +284,10 @@ class Task(ABC):
         """Return what a batch amounts to besides rows, for counting: ``tokens``, or seconds of sound as ``audio_s``."""
         return {"tokens": float(batch["attention_mask"].sum())} if "attention_mask" in batch else {}
 
+    def asked(self, row: Row) -> Row:
+        """Return what a caller would send of a row: its truth left out."""
+        return {name: row[name] for name in self.contract.fields}
+
     def item_bytes(self, row: Row) -> int:
         """Return how much a row weighs in a batch; rows of about the same weight batch well."""
         return sum(len(row[field]) for field in self.contract.fields)

@@ -30,8 +30,16 @@ from bigray.train.loop import Forward
 DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 LEARNING_RATE_SHARE = 0.5
 """Peak learning rate of recovery as a share of training's: the student starts close to a good place."""
+AS_LOADED = 1e-5
+"""The same where nothing was trained, as ``train.learning_rate`` says nothing of a checkpoint then."""
 EARLY = 1 / 3
 """Share of the steps after which somebody may look at the network, and stop."""
+
+
+def learning_rate(recipe: Recipe) -> float:
+    """Return the peak learning rate of recovery."""
+    own = AS_LOADED if recipe.train.epochs == 0 else recipe.train.learning_rate * LEARNING_RATE_SHARE
+    return recipe.compress.recover_learning_rate or own
 
 
 @dataclass(frozen=True)
@@ -90,8 +98,9 @@ def recover(
         return 0
     torch.manual_seed(recipe.seed)
     shuffle, draws = np.random.default_rng(recipe.seed), np.random.default_rng([recipe.seed, part.rank])
-    rate = recipe.compress.recover_learning_rate or recipe.train.learning_rate * LEARNING_RATE_SHARE
-    settings = recipe.train.model_copy(update={"learning_rate": rate, "schedule": "cosine", "warmup": 0.05})
+    settings = recipe.train.model_copy(
+        update={"learning_rate": learning_rate(recipe), "schedule": "cosine", "warmup": 0.05}
+    )
     further = recipe.compress.augment
     for name, parameter in network.named_parameters():
         parameter.requires_grad = not name.startswith(tuple(settings.freeze)) if settings.freeze else True

@@ -26,7 +26,7 @@ def test_dear_is_what_loses_much_and_saves_little():
 @pytest.mark.parametrize("make", [networks.residual, networks.bert, networks.text_cnn, networks.lstm])
 def test_each_group_can_be_pruned_alone_and_all_but_it_are_left_alone(make):
     program = make()
-    names = prune_structured.groups(program, [])
+    names = prune_structured.groups(program, [], networks.samples(program))
     assert len(names) >= 1
     assert len(set(names)) == len(names)
     before = {name: value.shape for name, value in program.network.state_dict().items()}

@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bigray.compress.base import ConversionError
+from bigray.compress.base import ConversionError, Samples
 from bigray.engines.base import Program
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+
+def in_training(program: Program, samples: Samples) -> Program:
+    """Return what training runs of a network that answers step by step: all of its layers in one pass; else ``program``.
+
+    Raises:
+        ConversionError: It takes calibration rows, and there are none.
+    """
+    task = samples.task
+    if set(program.parts) != {"step"}:
+        return program
+    rows = [row for row in samples.calibration if task.fits(row)][:2]
+    if not rows:
+        raise ConversionError("A network that answers step by step is traced on calibration rows, and there are none.")
+    batch = task.encode(rows)
+    return Program(program.network, task.forward, task.inputs, task.outputs, task.dynamic, batch)
 
 
 def example(program: Program) -> dict[str, torch.Tensor]:

@@ -64,6 +64,7 @@ class LowRank(Method):
         from bigray.models import _replacements
 
         settings = Config.model_validate(config.model_dump())
+        program = _networks.in_training(program, samples)
         network = program.network.cpu().eval()
         before, size = _networks.shapes(program, _networks.example(program)), _networks.size(network)
         layers = {

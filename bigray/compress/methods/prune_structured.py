@@ -2,9 +2,11 @@
 
 DepGraph (Fang et al. 2023, arXiv 2301.12900), through Torch-Pruning, which traces which layers must shrink together:
 
-1. trace the network on the program's example batch; group coupled layers;
+1. trace the network on the program's example batch, and one that answers step by step as it trains, on calibration rows;
+   group coupled layers;
 2. leave alone groups that change an output, a module of ``keep``, or a stream that norms over layers, embeddings,
-   grouped convolutions or recurrent cells ride on (in a transformer: the residual stream);
+   grouped convolutions or recurrent cells ride on (in a transformer: the residual stream), and heads of a decoder, whose
+   layers share one cache;
 3. in each other group score every channel by what ``importance`` says, averaged over the group's layers; in attention
    sum the scores by head;
 4. remove the lowest ``ratio`` of them, rounded so that what is left suits vector units.
@@ -31,10 +33,15 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-QUERY_KEY_VALUE = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"))
+QUERY_KEY_VALUE = (
+    ("query", "key", "value"),
+    ("q_proj", "k_proj", "v_proj"),
+    ("q_lin", "k_lin", "v_lin"),
+    ("q", "k", "v"),
+)
 """How transformers names the three projections of an attention module."""
-HEADS = ("num_attention_heads", "num_heads", "n_heads")
-"""How it names the number of heads."""
+HEADS = ("num_attention_heads", "num_heads", "n_heads", "heads")
+"""How it and bigray name the number of heads."""
 
 
 class Config(MethodConfig):
@@ -64,9 +71,9 @@ class PruneStructured(Method):
     Config: ClassVar[type[MethodConfig]] = Config
 
     def suits(self, task: Task, engine: str) -> str | None:
-        """Return a reason for networks that answer step by step: their layers are called in a loop that it cannot trace."""
-        if len(task.graphs) > 1:
-            return "this network answers step by step, which cannot be traced as one graph; use quantize_dynamic"
+        """Return a reason for networks of several parts besides an encoder and a decoder (synthesisers of speech)."""
+        if set(task.graphs) - {"", "step"}:
+            return "the parts of this network are not traced as one; use quantize_dynamic"
         return None
 
     def prune(self, program: Program, config: Any, keep: Sequence[str], samples: Samples) -> None:
@@ -78,6 +85,7 @@ class PruneStructured(Method):
         settings = Config.model_validate(config.model_dump())
         if settings.ratio == 0:
             return
+        program, steps = _networks.in_training(program, samples), bool(program.parts)
         network = program.network.cpu().eval()
         batch = _networks.example(program)
         trainable = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
@@ -85,7 +93,7 @@ class PruneStructured(Method):
         size = _networks.size(network)
         modules = [network.get_submodule(name) for name in keep]
         try:
-            _remove(program, batch, settings, modules, samples)
+            _remove(program, batch, settings, modules, samples, steps)
         except ConversionError:
             raise
         except Exception as error:  # the tracer fails in many ways on operations that it does not know
@@ -102,26 +110,33 @@ class PruneStructured(Method):
         _networks.require_same_shapes(program, before)
 
 
-def groups(program: Program, keep: Sequence[str]) -> list[str]:
+def groups(program: Program, keep: Sequence[str], samples: Samples) -> list[str]:
     """Return the name of the first layer of each group that could be narrower, in the order of the network."""
+    program, steps = _networks.in_training(program, samples), bool(program.parts)
     network = program.network.cpu().eval()
     graph = _trace(program, _networks.example(program))
     kept = {id(inner) for name in keep for inner in network.get_submodule(name).modules()}
-    choices = _choices(graph, Config(ratio=0.5), kept, _attention(network), network)
+    choices = _choices(graph, Config(ratio=0.5), kept, _attention(network, steps), network)
     found = {id(module) for module, *_ in choices}
     return [name for name, module in network.named_modules() if id(module) in found]
 
 
 def _remove(
-    program: Program, batch: Mapping[str, torch.Tensor], settings: Config, keep: list[nn.Module], samples: Samples
+    program: Program,
+    batch: Mapping[str, torch.Tensor],
+    settings: Config,
+    keep: list[nn.Module],
+    samples: Samples,
+    steps: bool,
 ) -> None:
     from bigray.compress.methods import _importance
 
     graph = _trace(program, batch)
     kept = {id(inner) for module in keep for inner in module.modules()}
     # every choice before the first cut: a cut shifts the indices of layers behind a concatenation
+    heads = _attention(program.network, steps)
     with _importance.in_place_of_weights(program, settings.importance, samples):
-        choices = list(_choices(graph, settings, kept, _attention(program.network), program.network))
+        choices = list(_choices(graph, settings, kept, heads, program.network))
     for module, handler, chosen, shrunk in choices:
         group = graph.get_pruning_group(module, handler, chosen)
         if graph.check_pruning_group(group):
@@ -176,7 +191,7 @@ def _choices(
         if any(_is_fixed(module, out, graph, kept) for module, out in touched):
             continue
         owners = {id(heads[id(module)]): heads[id(module)] for module, out in touched if out and id(module) in heads}
-        if owners and settings.parts == "feed_forward":
+        if owners and (settings.parts == "feed_forward" or any(owner.cached for owner in owners.values())):
             continue
         parts = [values for values in (score(group),) if values is not None]
         parts += [_recurrent.strength(module) for module, out in touched if out and isinstance(module, nn.RNNBase)]
@@ -264,11 +279,12 @@ def _heads(values: torch.Tensor, count: int, settings: Config) -> list[int]:
 
 
 class _Attention:
-    """An attention module with separate query, key and value projections."""
+    """An attention module with separate query, key and value projections; ``cached`` is what a decoder's steps attend to."""
 
-    def __init__(self, module: nn.Module, heads: int) -> None:
+    def __init__(self, module: nn.Module, heads: int, cached: bool) -> None:
         self.module = module
         self.heads = heads
+        self.cached = cached
 
     def shrink(self, removed: int) -> None:
         """Correct the module's own record of its sizes."""
@@ -278,18 +294,18 @@ class _Attention:
             sizes["all_head_size"] = sizes["all_head_size"] * left // self.heads
 
 
-def _attention(network: nn.Module) -> dict[int, _Attention]:
-    """Map the id of each query, key and value layer to its attention module."""
+def _attention(network: nn.Module, steps: bool) -> dict[int, _Attention]:
+    """Map the id of each query, key and value layer to its attention module; ``steps``: it answers step by step."""
     from torch import nn
 
     found = {}
-    for module in network.modules():
+    for path, module in network.named_modules():
         counts = [module.__dict__[name] for name in HEADS if isinstance(module.__dict__.get(name), int)]
         for names in QUERY_KEY_VALUE:
             layers = [getattr(module, name, None) for name in names]
             widths = {layer.out_features for layer in layers if isinstance(layer, nn.Linear)}
             if counts and len(widths) == 1 and all(isinstance(layer, nn.Linear) for layer in layers):
-                attention = _Attention(module, counts[0])
+                attention = _Attention(module, counts[0], steps and "decoder" in path.split("."))
                 found.update({id(layer): attention for layer in layers})
     return found
 

@@ -8,9 +8,10 @@ attention takes the square of the length. whisper.cpp calls the same ``audio_ctx
 2. the task fills recordings up to the shorter window then, hears longer ones in more windows (`bigray.tasks._recordings`),
    and writes that much less about each, which ends what would go round in circles.
 
-Positions keep their meaning, so nothing is trained. The network has learned to end in silence, though, and in windows
-shorter than some 10 s Whisper makes words up (https://github.com/ggml-org/whisper.cpp/issues/1951): the metric tells. It is
-faster for recordings that the new window holds, and measured on those of about median length.
+Positions keep their meaning. The network has learned to end in silence, though, and in windows shorter than some 10 s
+Whisper makes words up unless it is trained on them (https://github.com/ggml-org/whisper.cpp/issues/1951); recordings longer
+than the window are not trained on. It is faster for recordings that the new window holds, and measured on those of about
+median length.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MULTIPLE = 8
 class Config(MethodConfig):
     """Knobs of `ShortenWindow`."""
 
-    share: float = knob(0.5, low=0.05, high=1.0, search=(0.33, 0.6))
+    share: float = knob(0.5, low=0.05, high=1.0, search=(0.25, 0.5))
     """Length of the new window over that of the old one."""
 
 
@@ -39,6 +40,7 @@ class ShortenWindow(Method):
     name = "shorten_window"
     stage = "network"
     rank = -1
+    needs_recovery = True
     Config: ClassVar[type[MethodConfig]] = Config
 
     def suits(self, task: Task, engine: str) -> str | None:
