@@ -32,7 +32,7 @@ ATTRIBUTES = frozenset(
     {
         "in_features", "out_features", "in_channels", "out_channels", "groups", "num_features", "num_channels",
         "num_groups", "normalized_shape", "num_embeddings", "embedding_dim", "input_size", "hidden_size", "proj_size",
-        "num_parameters", "num_heads", "num_attention_heads", "attention_head_size", "all_head_size", "embed_dim",
+        "num_parameters", "num_heads", "num_attention_heads", "n_heads", "heads", "attention_head_size", "all_head_size", "embed_dim",
         "head_dim", "kdim", "vdim", "dim", "max_source_positions",
     }
 )  # fmt: skip
